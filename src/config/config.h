@@ -1,0 +1,60 @@
+// The settings: a typed snapshot made from (key, value, origin) triples by the table options.def. Both the master and each
+// worker build it the same way, so only text crosses the processes.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/compiler.h"
+#include "base/str.h"
+
+// Types of options.def and what they become in struct bk_config.
+//   BOOL  bool          on/off, true/false, yes/no, 1/0; as a flag alone: on; --no-NAME: off
+//   INT   int64_t       with range
+//   AUTO  int64_t       a number, or "auto" = -1
+//   SIZE  uint64_t      bytes; suffixes K M G (1024); "0" or "off" = 0
+//   TIME  uint64_t      nanoseconds; "30", "0.5", "30s", "5m", "1h", "250ms"; "off" = 0
+//   TEXT  char *        owns, NULL when not set
+//   LIST  bk_text_list  repeatable; also comma-separated where the table says so
+//   WORD  char *        one of the words listed in the range column
+struct bk_text_list {
+    unsigned count;
+    char **items;  // owns
+};
+
+// One field per row of options.def.
+#define BK__FIELD_BOOL(key) bool key;
+#define BK__FIELD_INT(key) int64_t key;
+#define BK__FIELD_AUTO(key) int64_t key;
+#define BK__FIELD_SIZE(key) uint64_t key;
+#define BK__FIELD_TIME(key) uint64_t key;
+#define BK__FIELD_TEXT(key) char *key;
+#define BK__FIELD_WORD(key) char *key;
+#define BK__FIELD_LIST(key) struct bk_text_list key;
+
+struct bk_config {
+#define GROUP(title)
+#define X(type, key, ...) BK__FIELD_##type(key)
+#include "config/options.def"
+#undef X
+#undef GROUP
+    char *app;              // owns: the positional argument, NULL when missing
+    struct bk_config_origins *origins;  // owns: where each value came from
+};
+
+// All defaults.
+int bk_config_new(struct bk_config **ret) BK_MUST_CHECK;
+void bk_config_free(struct bk_config *config);
+
+// Sets one option by its canonical key ("workers", "keep_alive"). `origin` is what a user reads: "command line",
+// "environment WEB_CONCURRENCY", "barkeep.toml line 7", "default". Later calls win over earlier ones; list options are appended
+// within one origin class and replaced by a stronger one.
+// -EINVAL: value refused, *ret_why is a literal ("a number from 1 to 1024, or auto"); -ENOENT: no such key.
+int bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin, const char **ret_why)
+    BK_MUST_CHECK;
+
+// n-th option: key, value as text (canonical, can be parsed back) and origin. False past the last one. The value is written
+// into `buffer` when it has to be made. List options come as their items joined by newlines.
+bool bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key, char *buffer, size_t room,
+                   struct bk_str *ret_value, const char **ret_origin);
+const char *bk_config_origin(const struct bk_config *config, const char *key);
