@@ -20,7 +20,8 @@ enum bk_heritage_tag {
     BK_HERITAGE_LOGRING,       // fd SP ring index SP wake eventfd
     BK_HERITAGE_WORKER,        // number (1..), stable over replacements
     BK_HERITAGE_MASTER,        // pid of the master
-    BK_HERITAGE_ARGUMENT,      // one of the user's arguments (sys.argv[1:])
+    BK_HERITAGE_ARGUMENT,      // one of the user's arguments: sys.argv, [0] first
+    BK_HERITAGE_PATH,          // entry of sys.path that the invoker's bootstrap had added
 };
 
 struct bk_heritage;  // being written, or read
