@@ -17,6 +17,9 @@
 //   TEXT  char *        owns, NULL when not set
 //   LIST  bk_text_list  repeatable; also comma-separated where the table says so
 //   WORD  char *        one of the words listed in the range column
+
+#define BK_CONFIG_LIST_MAX 1000  // items of one list
+
 struct bk_text_list {
     unsigned count;
     char **items;  // owns
@@ -47,14 +50,20 @@ int bk_config_new(struct bk_config **ret) BK_MUST_CHECK;
 void bk_config_free(struct bk_config *config);
 
 // Sets one option by its canonical key ("workers", "keep_alive"). `origin` is what a user reads: "command line",
-// "environment WEB_CONCURRENCY", "barkeep.toml line 7", "default". Later calls win over earlier ones; list options are appended
-// within one origin class and replaced by a stronger one.
-// -EINVAL: value refused, *ret_why is a literal ("a number from 1 to 1024, or auto"); -ENOENT: no such key.
+// "environment WEB_CONCURRENCY", "barkeep.toml line 7", "default". Later calls win over earlier ones. A list option is
+// appended to when its present items have the same kind of origin (the first word of it; never "default"), else replaced.
+// A list value may hold several items: one per line, and between commas where the table says so.
+// -EINVAL: value refused and *ret_why says what would be right ("a number from 1 to 1024, or auto"; borrows the config
+// until the next call); -ENOENT: no such key; -ENOMEM. The setting stays as it was in each of these cases.
 int bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin, const char **ret_why)
     BK_MUST_CHECK;
 
-// n-th option: key, value as text (canonical, can be parsed back) and origin. False past the last one. The value is written
-// into `buffer` when it has to be made. List options come as their items joined by newlines.
-bool bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key, char *buffer, size_t room,
-                   struct bk_str *ret_value, const char **ret_origin);
+// n-th option in the table's order: key, value as text and origin; false past the last one. The text is canonical: what
+// bk_config_set made of it, NUL-terminated, can be parsed back ("" = not set). List items are joined by newlines.
+// All three borrow the config until that key is set again. Fields written directly are not seen here.
+bool bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key, struct bk_str *ret_value,
+                   const char **ret_origin);
+// Origin of a key, "" for an unknown one.
 const char *bk_config_origin(const struct bk_config *config, const char *key);
+// Text of a key as bk_config_get gives it, "" for an unknown one.
+const char *bk_config_text(const struct bk_config *config, const char *key);
