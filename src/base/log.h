@@ -2,6 +2,7 @@
 // log thread's queue, before either exists (and in tests) stderr. Text is complete, escaped, without a trailing newline.
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -25,6 +26,7 @@ struct bk_log_record {
 typedef void (*bk_log_sink_fn)(void *self, const struct bk_log_record *record);
 
 // Process-wide sink and level; `self` is handed to the sink and must outlive it. Before the first call: stderr, info.
+// A NULL sink is stderr again. The sink is set while no other thread logs; the level may change at any time.
 void bk_log_to(bk_log_sink_fn sink, void *self);
 void bk_log_set_level(enum bk_log_level level);
 enum bk_log_level bk_log_get_level(void);
@@ -34,8 +36,8 @@ void bk_log_set_worker(unsigned worker);
 static inline bool
 bk_log_on(enum bk_log_level level)
 {
-    extern enum bk_log_level bk__log_level;
-    return level >= bk__log_level;
+    extern _Atomic int bk__log_level;
+    return (int)level >= atomic_load_explicit(&bk__log_level, memory_order_relaxed);
 }
 
 // "debug".."critical" and back; parse returns -EINVAL for an unknown word.
@@ -47,11 +49,12 @@ void bk_log(enum bk_log_level level, const char *key, const char *format, ...) B
 // The same with further lines behind it.
 void bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail, const char *format, ...)
     BK_PRINTF(4, 5);
-// A finished record; fields pid, worker and wall_ns are filled in when 0.
+// A finished record; fields pid, worker and wall_ns are filled in when 0 (pid costs a system call: on the hot path the
+// caller fills it in). Dropped when its level is off; an access record is never filtered by level.
 void bk_log_record(struct bk_log_record *record);
 
-// Seconds of silence after which a repeated warning may be said again: counts calls with the same *state and returns
-// true when the caller should log now; *ret_count is how often it was held back since. One state per message site.
+// A repeated warning is said once a minute with a count: true when the caller should log now, *ret_count is then how
+// often it was held back since the last time. One zeroed state per message site and thread.
 struct bk_log_limit {
     uint64_t next_ns;
     unsigned held;
