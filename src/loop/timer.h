@@ -12,8 +12,9 @@ typedef void (*bk_timer_fn)(struct bk_timer *timer);
 struct bk_timer {
     struct bk_timer *next, **link;  // slot list; link == NULL: not set
     uint64_t deadline;              // monotonic ns
-    uint64_t slot;                  // when the wheel looks at it next
-    bk_timer_fn fire;               // called once at or up to 5 ms after the deadline, never before; may set or cancel any timer
+    uint64_t slot;                  // when the wheel looks at it next; UINT64_MAX: due in the running run
+    bk_timer_fn fire;               // called once, at or up to 5 ms after the deadline, never before; may set or
+                                    // cancel any timer and free its own
 };
 
 #define BK_TIMER_NEAR 256
@@ -28,7 +29,7 @@ struct bk_wheel {
 
 void bk_wheel_init(struct bk_wheel *wheel, uint64_t now);
 void bk_timer_init(struct bk_timer *timer, bk_timer_fn fire);
-// (Re)sets the deadline. A deadline in the past fires at the next run.
+// (Re)sets the deadline. One at or before wheel->now (0 is fine for "as soon as possible") fires at the next run.
 void bk_timer_set(struct bk_wheel *wheel, struct bk_timer *timer, uint64_t deadline);
 // Safe on a timer that is not set.
 void bk_timer_cancel(struct bk_wheel *wheel, struct bk_timer *timer);
