@@ -11,6 +11,7 @@ enum bk_message {
     BK_MESSAGE_FAILED,      // code=4, key=app-module, text=... (the finished lines of the error, may span lines: last field)
     BK_MESSAGE_DRAINED,     // nothing left to serve, about to exit
     BK_MESSAGE_BOOTING,     // still importing: text= the Python stack (every 30 s)
+    BK_MESSAGE_CLOSED,      // draining: the accept queues were empty, our copies of the listeners are closed
     // master -> worker
     BK_MESSAGE_DRAIN = 64,  // finish gracefully; timeout_ms=...
     BK_MESSAGE_QUIT,        // stop now
@@ -25,7 +26,7 @@ int bk_channel_pair(int ret_fds[2]) BK_MUST_CHECK;
 // Sends; text may be empty; cut at BK_CHANNEL_MAX. -EAGAIN when the peer does not read, -EPIPE when it is gone. Never blocks, no SIGPIPE.
 int bk_channel_send(int fd, enum bk_message type, struct bk_str text);
 // Receives one message without blocking. The text is written to `buffer` (room bytes, NUL-terminated) and *ret_text.
-// > 0: the type; 0: the peer is gone; -EAGAIN: nothing there.
+// > 0: the type; 0: the peer is gone; -EAGAIN: nothing there; -EPROTO: not a frame of ours.
 int bk_channel_receive(int fd, char *buffer, size_t room, struct bk_str *ret_text);
 // Value of `key` in the text, up to the end of its line; `text=` takes all the rest. Empty when absent.
 struct bk_str bk_channel_field(struct bk_str text, const char *key);
