@@ -1,0 +1,132 @@
+"""The kernel's view of a server: its processes, their descriptors, threads, memory and CPU time, all from /proc."""
+import os
+import re
+import time
+from collections import Counter
+
+# A sanitizer build on a shared two-core machine is this much slower than the developer's; multiplies every deadline.
+SLOW = float(os.environ.get("BARKEEP_TEST_SLOW", "1"))
+
+
+def until(condition, seconds=10.0, what="the condition"):
+    """Calls `condition` until it is true and returns its value; AssertionError when the time is up."""
+    deadline = time.monotonic() + seconds * SLOW
+    pause = 0.001
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds * SLOW:g} s: {what}")
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.05)
+
+
+def read(path):
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:
+        return b""
+
+
+def alive(pid):
+    """Running, not merely a zombie that waits for its parent."""
+    return state(pid) not in ("", "Z", "X")
+
+
+def state(pid):
+    """The state letter of /proc/PID/stat, '' when there is no such process."""
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2].decode()
+
+
+def children(pid):
+    found = []
+    try:
+        for task in os.listdir(f"/proc/{pid}/task"):
+            found += [int(word) for word in read(f"/proc/{pid}/task/{task}/children").split()]
+    except OSError:
+        pass
+    return sorted(found)
+
+
+def tree(pid):
+    """The process and all its descendants."""
+    found = [pid]
+    for child in children(pid):
+        found += tree(child)
+    return found
+
+
+def title(pid):
+    return read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
+
+
+def marked(marker):
+    """Every process, zombies excepted, whose environment carries `marker`: finds what has left the tree too."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and int(name) != os.getpid() and marker in read(f"/proc/{name}/environ"):
+            if alive(int(name)):
+                found.append(int(name))
+    return found
+
+
+def fds(pid):
+    """Descriptor number -> what it points to."""
+    found = {}
+    try:
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            try:
+                found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+            except OSError:
+                pass
+    except OSError:
+        pass
+    return found
+
+
+def fd_kinds(pid):
+    """How many descriptors of each kind: sockets, pipes and memfds without their numbers, files by name."""
+    return Counter(re.sub(r":\[\d+\]$", "", target) for target in fds(pid).values())
+
+
+def sockets(pid):
+    """Inodes of the sockets a process holds."""
+    return {int(m[1]) for m in (re.match(r"socket:\[(\d+)\]", target) for target in fds(pid).values()) if m}
+
+
+def established(port):
+    """Inodes of the server side's established connections on a local TCP port."""
+    wanted = f":{port:04X}"
+    rows = (line.split() for line in read("/proc/net/tcp").decode().splitlines()[1:])
+    return {int(row[9]) for row in rows if row[1].endswith(wanted) and row[3] == "01"}
+
+
+def threads(pid):
+    try:
+        return len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return 0
+
+
+def cpu_seconds(pids):
+    """CPU time of all threads, by the scheduler's own nanoseconds."""
+    total = 0
+    for pid in pids:
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                total += int((read(f"/proc/{pid}/task/{task}/schedstat").split() or [0])[0])
+        except OSError:
+            pass
+    return total / 1e9
+
+
+def pss_kb(pid):
+    found = re.search(rb"^Pss:\s+(\d+)", read(f"/proc/{pid}/smaps_rollup"), re.M)
+    return int(found[1]) if found else 0
+
+
+def rss_kb(pid):
+    found = re.search(rb"^VmRSS:\s+(\d+)", read(f"/proc/{pid}/status"), re.M)
+    return int(found[1]) if found else 0
