@@ -27,6 +27,22 @@ static const struct {
 #undef GROUP
 };
 
+static const struct {
+    const char *name, *option;
+} aliases[] = {
+#define ALIAS(name_, option_) {name_, option_},
+#define LATER(...)
+#define FOREIGN(...)
+#define NEEDLESS(...)
+#define DAEMON(...)
+#include "config/other_names.def"
+#undef ALIAS
+#undef LATER
+#undef FOREIGN
+#undef NEEDLESS
+#undef DAEMON
+};
+
 const struct bk_option *
 bk_options(unsigned *ret_count)
 {
@@ -41,6 +57,38 @@ bk_option_find(struct bk_str key)
         if (bk_str_equal(bk_str_of(options[i].key), key))
             return &options[i];
     return NULL;
+}
+
+const struct bk_option *
+bk_option_named(struct bk_str name)
+{
+    for (unsigned i = 0; i < BK_COUNT(aliases); i++)
+        if (bk_option_same_name(bk_str_of(aliases[i].name), name))
+            name = bk_str_of(aliases[i].option);
+    for (unsigned i = 0; i < BK_COUNT(options); i++)
+        if (bk_option_same_name(bk_str_of(options[i].name), name))
+            return &options[i];
+    return NULL;
+}
+
+const struct bk_option *
+bk_option_lettered(char letter)
+{
+    for (unsigned i = 0; i < BK_COUNT(options); i++)
+        if (options[i].letter && options[i].letter == letter)
+            return &options[i];
+    return NULL;
+}
+
+bool
+bk_option_same_name(struct bk_str a, struct bk_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if ((a.at[i] == '_' ? '-' : a.at[i]) != (b.at[i] == '_' ? '-' : b.at[i]))
+            return false;
+    return true;
 }
 
 const char *

@@ -37,5 +37,11 @@ struct bk_option {
 const struct bk_option *bk_options(unsigned *ret_count);
 // By key, NULL when there is none.
 const struct bk_option *bk_option_find(struct bk_str key);
+// By the name on the command line without dashes, or a second name of it; - and _ are the same. NULL when there is none.
+const struct bk_option *bk_option_named(struct bk_str name);
+// By the short name.
+const struct bk_option *bk_option_lettered(char letter);
+// The same name, - and _ taken as one.
+bool bk_option_same_name(struct bk_str a, struct bk_str b);
 // Title of the GROUP() a row stands in.
 const char *bk_option_group(const struct bk_option *option);

@@ -1,0 +1,193 @@
+// Near, foreign and future names of options. See config_hint.h for who calls it.
+#include "config/config_hint.h"
+
+#include <ctype.h>
+#include <stdio.h>
+
+#include "config/option.h"
+
+#define NEAR_MAX 4  // names listed
+
+enum kind { LATER_NAME, FOREIGN_NAME, NEEDLESS_NAME, DAEMON_NAME };
+enum { FLAG = 0, VALUE = 1 };
+
+static const struct other {
+    enum kind kind;
+    const char *name;
+    char letter;
+    bool takes_value;
+    const char *server;  // whose name it is
+    const char *text;    // FOREIGN: our option, perhaps with a value; NEEDLESS: the rest of "Barkeep ..."
+} others[] = {
+#define ALIAS(...)
+#define LATER(name_, letter_, takes_) {LATER_NAME, name_, letter_, takes_, "", ""},
+#define FOREIGN(name_, letter_, takes_, server_, option_) {FOREIGN_NAME, name_, letter_, takes_, server_, option_},
+#define NEEDLESS(name_, letter_, takes_, server_, what_) {NEEDLESS_NAME, name_, letter_, takes_, server_, what_},
+#define DAEMON(name_, letter_, takes_) {DAEMON_NAME, name_, letter_, takes_, "", ""},
+#include "config/other_names.def"
+#undef ALIAS
+#undef LATER
+#undef FOREIGN
+#undef NEEDLESS
+#undef DAEMON
+};
+
+static void describe(const struct other *other, struct bk_str typed, struct bk_hint *ret);
+static void describe_foreign(struct bk_str typed, const char *server, const char *option, struct bk_hint *ret);
+static const struct other *find_other(struct bk_str name, char letter);
+static bool has_word(const char *words, struct bk_str name);
+
+void
+bk_hint_option(struct bk_str typed, struct bk_hint *ret)
+{
+    bool is_long = bk_str_starts(typed, BK_STR("--"));
+    struct bk_str name = is_long ? (struct bk_str){typed.at + 2, typed.len - 2} : (struct bk_str){"", 0};
+    char letter = !is_long && typed.len == 2 ? typed.at[1] : 0;
+    *ret = (struct bk_hint){.key = BK_KEY_OPTION_UNKNOWN};
+
+    const struct other *other = find_other(name, letter);
+    if (other) {
+        describe(other, typed, ret);
+        return;
+    }
+    unsigned count;
+    const struct bk_option *options = bk_options(&count);
+    for (unsigned i = 0; i < count && name.len; i++) {
+        if (!has_word(options[i].uwsgi, name))
+            continue;
+        ret->takes_value = options[i].type != BK_OPTION_BOOL;
+        describe_foreign(typed, "uWSGI", options[i].name, ret);
+        return;
+    }
+    char shown[128], near[200];
+    size_t len = bk_str_escape(shown, sizeof(shown), typed);
+    snprintf(ret->text, sizeof(ret->text), "no option '%.*s'", (int)len, shown);
+    if (name.len && bk_hint_near(name, BK_HINT_OPTION, near, sizeof(near)))
+        snprintf(ret->detail, sizeof(ret->detail), "near: %s", near);
+    else
+        snprintf(ret->detail, sizeof(ret->detail), "try: barkeep --help");
+}
+
+static void
+describe(const struct other *other, struct bk_str typed, struct bk_hint *ret)
+{
+    int len = (int)typed.len;
+    ret->known = true;
+    ret->takes_value = other->takes_value;
+    switch (other->kind) {
+    case LATER_NAME:
+        ret->key = BK_KEY_OPTION_LATER;
+        if (bk_str_starts(typed, BK_STR("--")))
+            snprintf(ret->text, sizeof(ret->text), "%.*s is not in this version yet", len, typed.at);
+        else
+            snprintf(ret->text, sizeof(ret->text), "%.*s (--%s) is not in this version yet", len, typed.at, other->name);
+        break;
+    case FOREIGN_NAME:
+        describe_foreign(typed, other->server, other->text, ret);
+        break;
+    case NEEDLESS_NAME:
+        ret->key = BK_KEY_OPTION_FOREIGN;
+        snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's option; Barkeep %s", len, typed.at, other->server, other->text);
+        break;
+    case DAEMON_NAME:
+        ret->key = BK_KEY_OPTION_DAEMON;
+        snprintf(ret->text, sizeof(ret->text), "%.*s: Barkeep stays in the foreground", len, typed.at);
+        snprintf(ret->detail, sizeof(ret->detail), "try: a systemd unit or a container; by hand: nohup barkeep ... &");
+        break;
+    }
+}
+
+// `option` may carry a value: "bind unix:PATH".
+static void
+describe_foreign(struct bk_str typed, const char *server, const char *option, struct bk_hint *ret)
+{
+    struct bk_str ours = {option, strcspn(option, " ")};
+    bool here = bk_option_named(ours) != NULL;
+    ret->known = true;
+    ret->key = here ? BK_KEY_OPTION_FOREIGN : BK_KEY_OPTION_LATER;
+    snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's name; Barkeep %s it --%s%s", (int)typed.len, typed.at, server,
+             here ? "calls" : "will call", option, here ? "" : ", which is not in this version yet");
+}
+
+static const struct other *
+find_other(struct bk_str name, char letter)
+{
+    for (unsigned i = 0; i < BK_COUNT(others); i++) {
+        if (name.len && bk_option_same_name(bk_str_of(others[i].name), name))
+            return &others[i];
+        if (letter && others[i].letter == letter)
+            return &others[i];
+    }
+    return NULL;
+}
+
+// Whether the space-separated `words` of a table column hold `name`.
+static bool
+has_word(const char *words, struct bk_str name)
+{
+    struct bk_str rest = bk_str_of(words), word;
+    while (bk_str_next_item(&rest, ' ', &word))
+        if (word.len && bk_option_same_name(word, name))
+            return true;
+    return false;
+}
+
+// How far `name` is from an option; UINT_MAX: not near. A name of Gunicorn's settings counts as its option.
+static unsigned
+rate(const struct bk_option *option, struct bk_str name)
+{
+    struct bk_str theirs = bk_str_of(option->name);
+    if (has_word(option->gunicorn, name))
+        return 0;
+    unsigned distance = bk_str_distance(name, theirs, 40);
+    unsigned near = name.len < 4 ? 1 : name.len < 8 ? 2 : 3;
+    if (distance <= near)
+        return distance;
+    char text[64];
+    int len = snprintf(text, sizeof(text), "%.*s", (int)name.len, name.at);
+    if (len < (int)sizeof(text) && ((name.len >= 3 && bk_str_starts(theirs, name)) || (name.len >= 4 && strstr(option->name, text))))
+        return distance;
+    return ~0u;
+}
+
+unsigned
+bk_hint_near(struct bk_str name, enum bk_hint_style style, char *out, size_t room)
+{
+    const struct bk_option *best[NEAR_MAX];
+    unsigned rates[NEAR_MAX], found = 0, count;
+    const struct bk_option *options = bk_options(&count);
+    char dashed[64];
+    if (name.len > sizeof(dashed))
+        name.len = sizeof(dashed);
+    for (size_t i = 0; i < name.len; i++)
+        dashed[i] = name.at[i] == '_' ? '-' : (char)tolower((unsigned char)name.at[i]);
+    name.at = dashed;
+    for (unsigned i = 0; i < count; i++) {
+        unsigned rating = rate(&options[i], name), at = found;
+        if (rating == ~0u || (style != BK_HINT_OPTION && options[i].scope == BK_OPTION_ACTION))
+            continue;
+        while (at > 0 && rates[at - 1] > rating)
+            at--;
+        for (unsigned k = found < NEAR_MAX ? found : NEAR_MAX - 1; k > at; k--) {
+            best[k] = best[k - 1];
+            rates[k] = rates[k - 1];
+        }
+        if (at < NEAR_MAX) {
+            best[at] = &options[i];
+            rates[at] = rating;
+            found += found < NEAR_MAX;
+        }
+    }
+    size_t len = 0;
+    if (room)
+        out[0] = '\0';
+    for (unsigned i = 0; i < found && len < room; i++) {
+        size_t start = len;
+        len += (size_t)snprintf(out + len, room - len, "%s%s%s", i ? ", " : "",
+                                style == BK_HINT_OPTION ? "--" : style == BK_HINT_ENVIRONMENT ? "BARKEEP_" : "",
+                                style == BK_HINT_OPTION ? best[i]->name : best[i]->key);
+        for (size_t k = start; style == BK_HINT_ENVIRONMENT && k < len && k < room; k++)
+            out[k] = (char)toupper((unsigned char)out[k]);
+    }
+    return found;
+}
