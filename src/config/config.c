@@ -9,6 +9,8 @@
 #include "base/panic.h"
 #include "config/config_internal.h"
 
+#include "base/banned.h"
+
 static void free_field(struct bk_config *config, const struct bk_option *option);
 
 int

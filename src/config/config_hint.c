@@ -6,6 +6,8 @@
 
 #include "config/option.h"
 
+#include "base/banned.h"
+
 #define NEAR_MAX 4  // names listed
 
 enum kind { LATER_NAME, FOREIGN_NAME, NEEDLESS_NAME, DAEMON_NAME };

@@ -18,3 +18,6 @@ struct bk_config_origins {
     char *origin[BK__OPTION_COUNT];  // owns
     char why[256];                   // of the last refusal
 };
+
+// Whether one item of a list, or a text, has the form its option wants: NULL, or what would be right.
+const char *bk__config_check_item(const struct bk_option *option, struct bk_str item);

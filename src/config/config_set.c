@@ -9,6 +9,8 @@
 #include "config/config.h"
 #include "config/config_internal.h"
 
+#include "base/banned.h"
+
 // One call of bk_config_set: what is set, and what became of it.
 struct setting {
     struct bk_config *config;
@@ -268,6 +270,9 @@ format_time(char out[32], uint64_t ns)
 static int
 set_text(struct setting *s)
 {
+    const char *why = bk__config_check_item(s->option, s->value);
+    if (why)
+        return refuse(s, "%s", why);
     char *copy = s->value.len ? strndup(s->value.at, s->value.len) : NULL;
     if (s->value.len && !copy)
         return -ENOMEM;
@@ -355,6 +360,9 @@ append_items(struct setting *s, struct bk_text_list *list)
             item = bk_str_trim(item);
         if (!item.len)
             continue;
+        const char *why = bk__config_check_item(s->option, item);
+        if (why)
+            return refuse(s, "%s", why);
         if (list->count >= BK_CONFIG_LIST_MAX)
             return refuse(s, "at most %d items", BK_CONFIG_LIST_MAX);
         char **items = realloc(list->items, (list->count + 1) * sizeof(*items));
@@ -380,7 +388,9 @@ join_items(const struct bk_text_list *list)
     for (unsigned i = 0; i < list->count; i++) {
         if (i)
             *at++ = '\n';
-        at = stpcpy(at, list->items[i]);
+        size_t len = strlen(list->items[i]);
+        memcpy(at, list->items[i], len);
+        at += len;
     }
     *at = '\0';
     return text;

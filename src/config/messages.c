@@ -1,6 +1,8 @@
 // messages.def as an array. Who uses it: see messages.h.
 #include "config/messages.h"
 
+#include "base/banned.h"
+
 static const struct bk_message_info messages[] = {
 #define GROUP(title)
 #define X(name_, key_, exit_code_, level_, text_) \

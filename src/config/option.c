@@ -5,6 +5,8 @@
 
 #include "config/config.h"
 
+#include "base/banned.h"
+
 static const struct bk_option options[] = {
 #define GROUP(text)
 #define X(type_, key_, name_, letter_, fallback_, range_, scope_, gunicorn_, uwsgi_, meta_, help_) \
