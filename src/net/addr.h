@@ -22,7 +22,10 @@ struct bk_addr {
     };
 };
 
-// What a --bind value says: [http|https|uwsgi|scgi://] host:port | host | :port | [v6]:port | unix:PATH | unix:@name | fd://N.
+// What a --bind value says:
+// [http|https|uwsgi|scgi://] host:port | host | :port | [v6]:port | [v6] | unix:PATH | unix:@name | fd://N.
+// Without a port it is 8000. ":8000" means every IPv4 interface (0.0.0.0), as Gunicorn users know it; "[::]:8000" is
+// every IPv6 one and, unless net.ipv6.bindv6only says otherwise, IPv4 too. A port with a service name is refused.
 struct bk_bind {
     enum bk_scheme scheme;
     enum { BK_BIND_TCP, BK_BIND_UNIX, BK_BIND_ABSTRACT, BK_BIND_FD } kind;
@@ -34,7 +37,8 @@ struct bk_bind {
 // Parses one value. On -EINVAL *ret_why borrows a literal that completes "--bind 'x': ..." ("a port is 0 to 65535").
 int bk_bind_parse(struct bk_str text, struct bk_bind *ret, const char **ret_why) BK_MUST_CHECK;
 
-// Resolves host names too (getaddrinfo, blocking). Negative errno, -ENOENT when the name is unknown.
+// Resolves host names too (getaddrinfo, blocking); of several addresses the first IPv4 one. Negative errno: -ENOENT when
+// the name is unknown, -EAGAIN when no name server answers, -EINVAL for fd://N.
 int bk_bind_resolve(const struct bk_bind *bind, struct bk_addr *ret) BK_MUST_CHECK;
 
 // "http://127.0.0.1:8000", "http://[::1]:8000", "unix:run/web.sock", "unix:@name": the clickable text of a *bound*
@@ -55,7 +59,8 @@ struct bk_nets {
         unsigned char bytes[16];
     } *items;  // owns
 };
-// -EINVAL with the offending element in *ret_bad.
+// Elements are separated by commas, spaces or newlines. -EINVAL with the offending element in *ret_bad.
+// The bk_nets calls are in net/nets.c.
 int bk_nets_parse(struct bk_str text, struct bk_nets *ret, struct bk_str *ret_bad) BK_MUST_CHECK;
 void bk_nets_release(struct bk_nets *nets);
 // Unix peers are always inside (DESIGN: whoever can open the socket was let in by its mode).

@@ -8,10 +8,10 @@
 
 struct bk_stream;
 struct bk_stream_ops {
-    const char *name;  // "tcp", "unix", "tls"
+    const char *name;  // "plain", "tls"
     // Bytes read, 0 at end of file, -EAGAIN when there is nothing, another negative errno when the stream is dead.
     ssize_t (*read)(struct bk_stream *stream, void *into, size_t room);
-    // Bytes taken (may be fewer), -EAGAIN when full, another negative errno when dead. Never raises SIGPIPE.
+    // Bytes taken (may be fewer), -EAGAIN when full, another negative errno when dead. No call here raises SIGPIPE.
     ssize_t (*write)(struct bk_stream *stream, const void *from, size_t len);
     ssize_t (*writev)(struct bk_stream *stream, const struct iovec *parts, int count);
     // From a file, at *offset, which moves on. 0 = the file ended early.
