@@ -31,8 +31,11 @@ struct bk_slot {
     _Atomic uint64_t progressed;          // monotonic ns when Python last came back to the engine
     _Atomic uint64_t in_app_since;        // monotonic ns, 0 = no request in the application
     _Atomic uint32_t request_lock;        // odd while `request` is being written
-    uint32_t request_len;
-    char request[232];                    // "GET /path" of the request in the application or the last one
+    _Atomic uint32_t request_len;
+    union {
+        char request[232];                // "GET /path" of the request in the application or the last one
+        _Atomic uint64_t request_words[29];
+    };
     struct bk_counters counters;
 };
 
@@ -43,7 +46,9 @@ struct bk_segment {
     _Alignas(64) struct bk_slot slots[];
 };
 
-// Master: creates it in a memfd (CLOEXEC). Worker: maps an inherited one, -EPROTONOSUPPORT when the layout differs.
+// Master: creates it in a memfd (CLOEXEC, its size sealed). Worker: maps an inherited one, -EPROTONOSUPPORT when the layout
+// differs. The caller owns the fd; the mapping does not need it. Workers can write to all of it: the master goes by the
+// slot count it asked for, not by the one in the segment.
 int bk_segment_new(unsigned slot_count, struct bk_segment **ret, int *ret_fd) BK_MUST_CHECK;
 int bk_segment_open(int fd, struct bk_segment **ret) BK_MUST_CHECK;
 void bk_segment_free(struct bk_segment *segment);
@@ -55,7 +60,8 @@ bk_count(_Atomic uint64_t *counter, uint64_t n)
     atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
 }
 
-// "METHOD path" of the current request under the seqlock; cut to fit.
+// "METHOD path" of the current request under the seqlock; the query is left out, the rest cut to fit. Bytes as they came:
+// who prints them escapes them.
 void bk_slot_set_request(struct bk_slot *slot, struct bk_str method, struct bk_str target);
 // Copies it (NUL-terminated); false when the slot is being written for longer than a few tries (a dead writer).
 bool bk_slot_get_request(const struct bk_slot *slot, char *out, size_t room);
