@@ -82,7 +82,7 @@ def test_framing(server, row, how):
 
 
 @table(
-    ok("CH1-empty", chunked(ZERO), BODY=""),
+    ok("CH1-empty-body", chunked(ZERO), BODY=""),
     ok("CH1-one", chunked(b"5\r\nhello\r\n" + ZERO), BODY="hello"),
     ok("CH1-several", chunked(b"1\r\nh\r\n4\r\nello\r\n" + ZERO), BODY="hello"),
     ok("CH1-upper-case-hex", chunked(b"A\r\n0123456789\r\n" + ZERO), BODY="0123456789"),
