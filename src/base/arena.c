@@ -27,6 +27,7 @@
 
 #define BLOCK_ALIGN 64
 #define CHUNK_SIZE 4096   // what an ordinary heap chunk takes from the allocator
+#define PIECE_MAX ((size_t)1 << 30)
 #define CHUNK_ALONE 1024  // a piece above this gets a chunk of its own, so that the rest of the current one is not lost
 
 static char *take(struct bk_arena *arena, size_t size, size_t align);
@@ -133,7 +134,7 @@ add_chunk(struct bk_arena *arena, size_t size)
     size_t head = sizeof(struct bk_arena_chunk);
     bool alone = size > CHUNK_ALONE;
     size_t total = alone ? head + size : CHUNK_SIZE;
-    if (size > SIZE_MAX / 2)
+    if (size > PIECE_MAX)
         return NULL;
     struct bk_arena_chunk *chunk = malloc(total);
     if (!chunk)

@@ -41,7 +41,7 @@ struct bk_arena {
 void bk_arena_init(struct bk_arena *arena, char *at, char *end);
 // Frees the heap chunks and forgets everything.
 void bk_arena_release(struct bk_arena *arena);
-// `size` bytes aligned to 8, or NULL when out of memory.
+// `size` bytes aligned to 8, or NULL when out of memory or above 1 GiB.
 void *bk_arena_take(struct bk_arena *arena, size_t size) BK_MUST_CHECK;
 // `size` bytes without alignment (text); NULL when out of memory.
 char *bk_arena_text(struct bk_arena *arena, size_t size) BK_MUST_CHECK;
