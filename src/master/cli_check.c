@@ -1,0 +1,136 @@
+// What can be checked only when all settings are known, still without a socket or Python: rules between them, directories
+// and interpreters they name, the application. Called by cli.c after everything has been read.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "config/config_check.h"
+#include "master/cli_internal.h"
+
+#include "base/banned.h"
+
+static void complain(void *self, enum bk_key key, const char *text);
+static void check_binds(struct bk__cli *read);
+static void check_chdir(struct bk__cli *read);
+static void check_venv(struct bk__cli *read);
+static void check_python(struct bk__cli *read);
+static void check_trust(struct bk__cli *read);
+static void check_app(struct bk__cli *read);
+
+void
+bk__cli_check(struct bk__cli *read)
+{
+    bk_config_check(read->config, complain, read);
+    check_binds(read);
+    check_chdir(read);
+    if (read->config->venv)
+        check_venv(read);
+    if (read->config->python)
+        check_python(read);
+    check_trust(read);
+    if (!read->config->app && !read->config->print_config && !read->lost)
+        check_app(read);
+}
+
+static void
+complain(void *self, enum bk_key key, const char *text)
+{
+    bk__cli_problem(self, key, "", "%s", text);
+}
+
+static void
+check_binds(struct bk__cli *read)
+{
+    const struct bk_text_list *binds = &read->config->bind;
+    for (unsigned i = 0; i < binds->count; i++)
+        for (unsigned k = 0; k < i; k++)
+            if (strcmp(binds->items[i], binds->items[k]) == 0)
+                bk__cli_problem(read, BK_KEY_OPTION_CONFLICT, "", "--bind '%s' is given twice", binds->items[i]);
+}
+
+static void
+check_chdir(struct bk__cli *read)
+{
+    struct stat status;
+    const char *directory = read->config->chdir;
+    if (!directory)
+        return;
+    char shown[300];
+    int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(directory));
+    if (stat(directory, &status) < 0)
+        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': %s", len, shown,
+                        errno == ENOENT ? "no such directory" : errno == EACCES ? "permission denied" : "cannot be entered");
+    else if (!S_ISDIR(status.st_mode))
+        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': not a directory", len, shown);
+    else if (access(directory, X_OK) < 0)
+        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': permission denied", len, shown);
+}
+
+static void
+check_venv(struct bk__cli *read)
+{
+    char python[4096], found[300], first[100], detail[700] = "", shown[300];
+    struct stat status;
+    const char *venv = read->config->venv, *why = NULL;
+    if (stat(venv, &status) < 0)
+        why = errno == EACCES ? "permission denied" : "no such directory";
+    else if (!S_ISDIR(status.st_mode))
+        why = "not a directory";
+    else if (snprintf(python, sizeof(python), "%s/bin/python", venv) >= (int)sizeof(python) || access(python, X_OK) < 0)
+        why = "not a virtual environment, it has no bin/python";
+    if (!why)
+        return;
+    if (bk__cli_find_venvs(".", found, sizeof(found), first, sizeof(first)))
+        snprintf(detail, sizeof(detail), "found here: %s\ntry: barkeep --venv %s %s", found, first,
+                 read->config->app ? read->config->app : "module:callable");
+    else
+        snprintf(detail, sizeof(detail), "try: python3 -m venv .venv && .venv/bin/pip install barkeep");
+    int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(venv));
+    bk__cli_problem(read, BK_KEY_VENV_MISSING, detail, "--venv '%.*s': %s", len, shown, why);
+}
+
+// --python may be a path or a name that is looked up in PATH.
+static void
+check_python(struct bk__cli *read)
+{
+    const char *python = read->config->python, *path = bk__cli_environment(read, "PATH");
+    char file[4096], shown[300];
+    bool there = strchr(python, '/') && access(python, X_OK) == 0;
+    struct bk_str rest = bk_str_of(path && !strchr(python, '/') ? path : ""), directory;
+    while (!there && bk_str_next_item(&rest, ':', &directory)) {
+        int len = snprintf(file, sizeof(file), "%.*s/%s", (int)directory.len, directory.at, python);
+        there = len < (int)sizeof(file) && access(file, X_OK) == 0;
+    }
+    if (there)
+        return;
+    int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(python));
+    bk__cli_problem(read, BK_KEY_PYTHON_MISSING, "", "--python '%.*s': %s", len, shown,
+                    strchr(python, '/') ? "no such program" : "no such program in PATH");
+}
+
+// With PORT set, the platform's router is the only one that can connect, so trusting all peers is what it asks for.
+static void
+check_trust(struct bk__cli *read)
+{
+    const struct bk_text_list *list = &read->config->forwarded_allow_ips;
+    const char *port = bk__cli_environment(read, "PORT");
+    for (unsigned i = 0; i < list->count; i++)
+        if (strcmp(list->items[i], "*") == 0 && !(port && *port))
+            bk__cli_problem(read, BK_KEY_FORWARDED_ALL, "",
+                            "forwarded-allow-ips is * (%s): every client can claim any address and https",
+                            bk_config_origin(read->config, "forwarded_allow_ips"));
+}
+
+static void
+check_app(struct bk__cli *read)
+{
+    char found[600], best[200], detail[900];
+    const char *directory = read->config->chdir ? read->config->chdir : ".";
+    if (!bk__cli_find_apps(directory, found, sizeof(found), best, sizeof(best)))
+        snprintf(detail, sizeof(detail), "try: barkeep module:callable");
+    else
+        snprintf(detail, sizeof(detail), "found here: %s\ntry: barkeep %s", found, *best ? best : "module:callable");
+    bk__cli_problem(read, BK_KEY_APP_MISSING, detail, "which application?");
+}

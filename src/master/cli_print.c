@@ -1,0 +1,235 @@
+// --help, --version and --print-config, all made from the table of options. Called by cli.c; writes to standard output.
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#ifdef __GLIBC__
+#include <gnu/libc-version.h>
+#endif
+
+#include "master/cli_internal.h"
+
+#include "base/banned.h"
+
+#define NAME_COLUMNS 34  // where the descriptions of --help begin
+
+static unsigned terminal_width(void);
+static void print_wrapped(const char *text, unsigned indent, unsigned column, unsigned width);
+static void print_option(const struct bk_option *option, unsigned width);
+static int finish(void);
+
+int
+bk__cli_print_help(void)
+{
+    unsigned count, width = terminal_width();
+    const struct bk_option *options = bk_options(&count);
+    const char *group = "";
+    printf("usage: barkeep [options] MODULE[:CALLABLE]\n\n");
+    print_wrapped("Serves a WSGI application. MODULE is dotted (shop.wsgi) or a file (./app.py); CALLABLE is a name in it, "
+                  "'application' or 'app' when left out, or a call that makes the application: 'app:create_app()'.",
+                  0, 0, width);
+    for (unsigned i = 0; i < count; i++) {
+        if (strcmp(group, bk_option_group(&options[i])) != 0) {
+            group = bk_option_group(&options[i]);
+            printf("\n%s\n", group);
+        }
+        print_option(&options[i], width);
+    }
+    printf("  -h, --help");
+    print_wrapped("print this and exit", NAME_COLUMNS, 12, width);
+    printf("  -v, --version");
+    print_wrapped("print the versions of everything inside and exit", NAME_COLUMNS, 15, width);
+    printf("\n");
+    print_wrapped("TIME is in seconds, or 250ms, 30s, 5m, 1h. BYTES takes K, M, G. Each option can also be set by an "
+                  "environment variable, --keep-alive by BARKEEP_KEEP_ALIVE; WEB_CONCURRENCY sets --workers, PORT the "
+                  "port and FORWARDED_ALLOW_IPS its option. The command line is stronger.",
+                  0, 0, width);
+    return finish();
+}
+
+static unsigned
+terminal_width(void)
+{
+    struct winsize size;
+    const char *columns = getenv("COLUMNS");
+    uint64_t width = 80;
+    if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col)
+        width = size.ws_col;
+    else if (columns && bk_str_parse_u64(bk_str_of(columns), 10000, &width) < 0)
+        width = 80;
+    return width < 60 ? 60 : width > 120 ? 120 : (unsigned)width;
+}
+
+// "  -w, --workers N      text (default 1)"
+static void
+print_option(const struct bk_option *option, unsigned width)
+{
+    char text[600];
+    char letter[5] = {'-', option->letter, ',', ' ', '\0'};
+    bool can_be_off = option->type == BK_OPTION_BOOL && option->scope != BK_OPTION_ACTION;
+    int column = printf("  %s--%s%s%s%s", option->letter ? letter : "    ", can_be_off ? "[no-]" : "", option->name,
+                        *option->meta ? " " : "", option->meta);
+    int len = snprintf(text, sizeof(text), "%s", option->help);
+    if (option->type == BK_OPTION_WORD && strchr(option->range, '|') && len < (int)sizeof(text)) {
+        struct bk_str rest = bk_str_of(option->range), word;
+        for (bool first = true; bk_str_next_item(&rest, '|', &word) && len < (int)sizeof(text); first = false)
+            len += snprintf(text + len, sizeof(text) - (size_t)len, "%s%.*s", first ? ": " : ", ", (int)word.len, word.at);
+    }
+    bool said = strstr(option->help, "default") || !*option->fallback || option->scope == BK_OPTION_ACTION;
+    if (!said && len < (int)sizeof(text))
+        snprintf(text + len, sizeof(text) - (size_t)len, " (default %s)", option->fallback);
+    print_wrapped(text, NAME_COLUMNS, column < 0 ? 0 : (unsigned)column, width);
+}
+
+// Prints words from `column` on, going to `indent` first and at each new line, and ends the line.
+static void
+print_wrapped(const char *text, unsigned indent, unsigned column, unsigned width)
+{
+    struct bk_str rest = bk_str_of(text), word;
+    if (column >= indent && column > 0) {
+        printf("\n");
+        column = 0;
+    }
+    bool first = true;
+    while (bk_str_next_item(&rest, ' ', &word)) {
+        if (!first && column + 1 + word.len > width) {
+            printf("\n");
+            column = 0;
+            first = true;
+        }
+        if (first)
+            printf("%*s", (int)(indent - column), "");
+        column = first ? indent + (unsigned)word.len : column + 1 + (unsigned)word.len;
+        printf("%s%.*s", first ? "" : " ", (int)word.len, word.at);
+        first = false;
+    }
+    printf("\n");
+}
+
+int
+bk__cli_print_version(void)
+{
+    struct utsname kernel;
+    printf("barkeep %s\n", BK_VERSION);
+#if defined(__clang__)
+    printf("  compiler: clang %d.%d.%d\n", __clang_major__, __clang_minor__, __clang_patchlevel__);
+#else
+    printf("  compiler: gcc %d.%d.%d\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
+#endif
+#ifdef __GLIBC__
+    printf("  libc: glibc %s (built with %d.%d)\n", gnu_get_libc_version(), __GLIBC__, __GLIBC_MINOR__);
+#else
+    printf("  libc: not glibc\n");
+#endif
+    if (uname(&kernel) == 0)
+        printf("  kernel: %s %s %s\n", kernel.sysname, kernel.release, kernel.machine);
+    printf("  protocols: HTTP/1.1, HTTP/1.0\n");
+    printf("  interfaces: WSGI\n");
+    printf("  libraries: none\n");
+    return finish();
+}
+
+static void print_setting(const struct bk_option *option, struct bk_str value, const char *origin);
+static size_t write_value(char *out, size_t room, const struct bk_option *option, struct bk_str value);
+static size_t write_text(char *out, size_t room, struct bk_str value);
+
+int
+bk__cli_print_config(const struct bk_config *config)
+{
+    unsigned count;
+    const struct bk_option *options = bk_options(&count);
+    const char *group = "", *origin;
+    struct bk_str key, value;
+    printf("# barkeep %s\n", BK_VERSION);
+    if (config->app) {
+        static const struct bk_option app = {.type = BK_OPTION_TEXT, .key = "app"};
+        print_setting(&app, bk_str_of(config->app), "command line");
+    }
+    for (unsigned i = 0; bk_config_get(config, i, &key, &value, &origin); i++) {
+        if (options[i].scope == BK_OPTION_ACTION)
+            continue;
+        if (strcmp(group, bk_option_group(&options[i])) != 0) {
+            group = bk_option_group(&options[i]);
+            printf("\n# %s\n", group);
+        }
+        print_setting(&options[i], value, origin);
+    }
+    return finish();
+}
+
+static void
+print_setting(const struct bk_option *option, struct bk_str value, const char *origin)
+{
+    // Escapes make a byte six, quotes and commas add two for each item.
+    size_t room = value.len * 6 + 16;
+    char *text = malloc(room);
+    if (!text)
+        return;
+    size_t len = write_value(text, room, option, value);
+    int column = printf("%s = %.*s", option->key, (int)len, text);
+    printf("%*s  # %s\n", column < 44 ? 44 - column : 0, "", origin);
+    free(text);
+}
+
+// As TOML has it: booleans and plain numbers bare, the rest quoted.
+static size_t
+write_value(char *out, size_t room, const struct bk_option *option, struct bk_str value)
+{
+    if (option->type == BK_OPTION_BOOL)
+        return (size_t)snprintf(out, room, "%s", bk_str_equal(value, BK_STR("on")) ? "true" : "false");
+    bool number = option->type == BK_OPTION_INT || option->type == BK_OPTION_AUTO || option->type == BK_OPTION_SIZE
+        || option->type == BK_OPTION_TIME;
+    for (size_t i = 0; i < value.len; i++)
+        if (!strchr("0123456789.", value.at[i]))
+            number = false;
+    if (number && value.len)
+        return (size_t)snprintf(out, room, "%.*s", (int)value.len, value.at);
+    if (option->type != BK_OPTION_LIST)
+        return write_text(out, room, value);
+    size_t len = 0;
+    struct bk_str rest = value, item;
+    out[len++] = '[';
+    while (rest.len && bk_str_next_item(&rest, '\n', &item)) {
+        if (len > 1)
+            len += (size_t)snprintf(out + len, room - len, ", ");
+        // The variables given to workers hold secrets: their names are enough here.
+        const char *equals = strcmp(option->key, "env") == 0 ? memchr(item.at, '=', item.len) : NULL;
+        if (equals)
+            item.len = (size_t)(equals - item.at);
+        len += write_text(out + len, room - len, item);
+        if (equals) {
+            out[len - 1] = '=';
+            len += (size_t)snprintf(out + len, room - len, "...\"");
+        }
+    }
+    out[len++] = ']';
+    return len;
+}
+
+// A basic string of TOML.
+static size_t
+write_text(char *out, size_t room, struct bk_str value)
+{
+    size_t len = 0;
+    out[len++] = '"';
+    for (size_t i = 0; i < value.len; i++) {
+        unsigned char c = (unsigned char)value.at[i];
+        if (c == '"' || c == '\\')
+            len += (size_t)snprintf(out + len, room - len, "\\%c", c);
+        else if (c < 0x20 || c == 0x7f)
+            len += (size_t)snprintf(out + len, room - len, "\\u%04x", c);
+        else
+            out[len++] = (char)c;
+    }
+    out[len++] = '"';
+    return len;
+}
+
+// Standard output may be a full disk or a closed pipe; that must not look like success.
+static int
+finish(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout) ? 0 : 1;
+}

@@ -1,0 +1,142 @@
+// Takes one value into the settings, or says why it cannot be: the wording of all [option-value] errors is here. Values that
+// only the net layer understands (addresses, networks) are checked before they are stored. Called by the other cli_*.c.
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "master/cli_internal.h"
+#include "net/addr.h"
+
+#include "base/banned.h"
+
+// One value on its way in.
+struct value {
+    struct bk__cli *read;
+    const struct bk_option *option;
+    const char *typed;
+    struct bk_str text;
+    const char *origin;
+};
+
+static bool fine_outside_config(const struct value *v);
+static bool fine_class(const struct value *v);
+
+void
+bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed, struct bk_str value,
+            const char *origin)
+{
+    struct value v = {.read = read, .option = option, .typed = typed, .text = value, .origin = origin};
+    const char *why = "";
+    if (!fine_outside_config(&v))
+        return;
+    int error = bk_config_set(read->config, bk_str_of(option->key), value, origin, &why);
+    if (error == -EINVAL)
+        bk__cli_refuse(read, option, typed, value, origin, BK_KEY_OPTION_VALUE, why);
+    else if (error)
+        read->out_of_memory = true;
+}
+
+void
+bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const char *typed, struct bk_str value,
+               const char *origin, enum bk_key key, const char *why)
+{
+    char shown[200];
+    // -e holds secrets: only the name of the variable is shown.
+    if (strcmp(option->key, "env") == 0 && memchr(value.at, '=', value.len))
+        value.len = (size_t)((const char *)memchr(value.at, '=', value.len) - value.at);
+    int len = (int)bk_str_escape(shown, sizeof(shown), value);
+    if (strncmp(origin, "environment", 11) == 0)
+        bk__cli_problem(read, key, "", "%s '%.*s' (environment, sets --%s): %s", typed, len, shown, option->name, why);
+    else
+        bk__cli_problem(read, key, "", "%s '%.*s': %s", typed, len, shown, why);
+}
+
+static bool fine_bind(const struct value *v, struct bk_str item);
+static bool fine_net(const struct value *v, struct bk_str item);
+
+static bool
+fine_outside_config(const struct value *v)
+{
+    bool (*check)(const struct value *, struct bk_str) = NULL;
+    struct bk_str rest = v->text, item;
+    if (strcmp(v->option->key, "worker_class") == 0)
+        return fine_class(v);
+    if (strcmp(v->option->key, "bind") == 0)
+        check = fine_bind;
+    else if (strcmp(v->option->key, "forwarded_allow_ips") == 0)
+        check = fine_net;
+    unsigned items = 0;
+    while (check && bk_str_next_item(&rest, ',', &item)) {
+        if (item.len && !check(v, item))
+            return false;
+        items += item.len > 0;
+    }
+    if (check != fine_bind || items)
+        return true;
+    bk__cli_refuse(v->read, v->option, v->typed, v->text, v->origin, BK_KEY_OPTION_VALUE, "an address is missing");
+    return false;
+}
+
+static bool
+fine_bind(const struct value *v, struct bk_str item)
+{
+    static const char *const names[] = {
+        [BK_SCHEME_HTTPS] = "https", [BK_SCHEME_UWSGI] = "the uwsgi protocol", [BK_SCHEME_SCGI] = "SCGI"};
+    struct bk_bind bind;
+    const char *why = "";
+    if (bk_bind_parse(item, &bind, &why) < 0) {
+        bk__cli_refuse(v->read, v->option, v->typed, item, v->origin, BK_KEY_OPTION_VALUE, why);
+        return false;
+    }
+    if (bind.scheme == BK_SCHEME_DEFAULT || bind.scheme == BK_SCHEME_HTTP)
+        return true;
+    char text[100];
+    snprintf(text, sizeof(text), "%s is not in this version yet, only http", names[bind.scheme]);
+    bk__cli_refuse(v->read, v->option, v->typed, item, v->origin, BK_KEY_SCHEME_UNSUPPORTED, text);
+    return false;
+}
+
+static bool
+fine_net(const struct value *v, struct bk_str item)
+{
+    struct bk_nets nets = {0};
+    struct bk_str bad = {"", 0};
+    int error = bk_nets_parse(item, &nets, &bad);
+    bk_nets_release(&nets);
+    if (error == -EINVAL)
+        bk__cli_refuse(v->read, v->option, v->typed, item, v->origin, BK_KEY_OPTION_VALUE,
+                       "not an address or network; 10.0.0.1, 10.0.0.0/8, fd00::/8 and * are");
+    return error == 0;
+}
+
+// Worker classes have errors of their own: a misspelt one, and one that is only planned.
+static bool
+fine_class(const struct value *v)
+{
+    static const char *const later[] = {"gthread", "threads", "gevent", "asgi", "tornado", "uvicorn.workers.UvicornWorker"};
+    struct bk_str words = bk_str_of(v->option->range), word, near = {"", 0};
+    struct bk_str text = bk_str_trim(v->text);
+    while (bk_str_next_item(&words, '|', &word)) {
+        if (bk_str_equal_nocase(word, text))
+            return true;
+        if (bk_str_distance(word, text, 2) <= 2)
+            near = word;
+    }
+    char shown[100], list[200];
+    int len = (int)bk_str_escape(shown, sizeof(shown), text), used = 0;
+    for (unsigned i = 0; i < BK_COUNT(later); i++) {
+        if (!bk_str_equal(bk_str_of(later[i]), text))
+            continue;
+        bk__cli_problem(v->read, BK_KEY_OPTION_LATER, "", "worker class '%.*s' is not in this version yet, only %s", len,
+                        shown, v->option->range);
+        return false;
+    }
+    for (words = bk_str_of(v->option->range); bk_str_next_item(&words, '|', &word) && used < (int)sizeof(list);)
+        used += snprintf(list + used, sizeof(list) - (size_t)used, "%s%.*s", used ? ", " : "", (int)word.len, word.at);
+    if (near.len)
+        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s'; did you mean %.*s? (%s)", len, shown,
+                        (int)near.len, near.at, list);
+    else
+        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s' (%s)", len, shown, list);
+    return false;
+}
