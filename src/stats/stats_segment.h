@@ -27,6 +27,7 @@ struct bk_slot {
     _Atomic int32_t pid;
     _Atomic uint32_t connections;         // open now
     _Atomic uint32_t armed;               // 1: the listeners are in this worker's epoll set
+    _Atomic uint32_t waiting;             // 1: blocked in epoll_wait, ready for whatever comes
     _Atomic uint64_t turned;              // monotonic ns of the last loop turn
     _Atomic uint64_t progressed;          // monotonic ns when Python last came back to the engine
     _Atomic uint64_t in_app_since;        // monotonic ns, 0 = no request in the application

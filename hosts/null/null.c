@@ -1,0 +1,191 @@
+// The null host: an application in C behind the same door as Python's, for tests, fuzzing and the engine's speed floor.
+//   bk-null [KEY=VALUE]...     prints "listening on ADDRESS" and serves until SIGTERM or SIGINT
+// Paths: / hello; /echo the request body; /stream?N chunks of 1 KiB; /big?N bytes at once; /lent the same, lent; /slow?MS;
+// /fail an application error; /head what the head said.
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "base/panic.h"
+#include "host/host.h"
+#include "worker/worker.h"
+
+static struct bk_worker *the_worker;
+
+static void
+on_signal(int number)
+{
+    bk_worker_stop(the_worker, number == SIGINT);
+}
+
+static unsigned long released;
+
+static void
+release(void *host, void *token)
+{
+    (void)host;
+    free(token);
+    released++;
+}
+
+static const struct bk_host_ops ops = {BK_HOST_ABI, sizeof ops, "null", release};
+
+static void
+field(struct bk_exchange *x, const char *name, const char *value)
+{
+    const char *why;
+    if (bk_answer_field(x, bk_str_of(name), bk_str_of(value), &why) < 0)
+        BK_ASSERT(!"the null application's fields are valid");
+}
+
+static void
+begin(struct bk_exchange *x, int status, const char *reason)
+{
+    const char *why;
+    if (bk_answer_begin(x, status, bk_str_of(reason), &why) == -EINVAL)
+        BK_ASSERT(!"the null application's status is valid");
+    field(x, "Content-Type", "text/plain; charset=utf-8");
+}
+
+static void
+hello(struct bk_exchange *x)
+{
+    begin(x, 200, "OK");
+    field(x, "Content-Length", "13");
+    bk_answer_push(x, "Hello, World!", 13, NULL);
+}
+
+static void
+echo(struct bk_exchange *x)
+{
+    static char buffer[65536];
+    begin(x, 200, "OK");
+    for (;;) {
+        ssize_t n = bk_body_read(x, buffer, sizeof buffer);
+        if (n == -EAGAIN) {
+            while (bk_exchange_wait(x, BK_WAIT_BODY) == -EINTR)
+                ;
+            continue;
+        }
+        if (n <= 0)
+            return;
+        bk_answer_push(x, buffer, (size_t)n, NULL);
+        if (bk_answer_flush(x) > 0)
+            while (bk_exchange_wait(x, BK_WAIT_DRAIN) == -EINTR)
+                ;
+    }
+}
+
+static void
+stream(struct bk_exchange *x, unsigned long count)
+{
+    char piece[1024];
+    memset(piece, 's', sizeof piece);
+    begin(x, 200, "OK");
+    for (unsigned long i = 0; i < count; i++) {
+        if (bk_answer_push(x, piece, sizeof piece, NULL) < 0)
+            return;
+        int full = bk_answer_flush(x);
+        while (full > 0 && bk_exchange_wait(x, BK_WAIT_DRAIN) == -EINTR)
+            ;
+        if (full < 0)
+            return;
+    }
+}
+
+static void
+big(struct bk_exchange *x, unsigned long size, bool lent)
+{
+    char *bytes = malloc(size + 1);
+    if (!bytes)
+        return bk_exchange_fail(x, "app-raised", BK_STR("MemoryError"), (struct bk_str){NULL, 0});
+    memset(bytes, 'b', size);
+    begin(x, 200, "OK");
+    bk_answer_push(x, bytes, size, lent ? bytes : NULL);
+    if (!lent)
+        free(bytes);
+}
+
+static void
+describe(struct bk_exchange *x)
+{
+    const struct bk_call *call = bk_exchange_call(x);
+    char text[512], peer[46];
+    unsigned port;
+    size_t len = bk_exchange_peer(x, peer, &port);
+    struct bk_str target = bk_head_str(call->head, call->head->target, call->head->target_len);
+    int n = snprintf(text, sizeof text, "target=%.*s fields=%u nth=%u peer=%.*s https=%d body=%llu\n", (int)target.len,
+                     target.at, call->head->field_count, call->nth, (int)len, peer, call->https,
+                     (unsigned long long)call->body_length);
+    begin(x, 200, "OK");
+    bk_answer_push(x, text, (size_t)n, NULL);
+}
+
+static void
+application(struct bk_exchange *x)
+{
+    const struct bk_head *head = bk_exchange_call(x)->head;
+    struct bk_str path = bk_head_str(head, head->path, head->path_len);
+    char digits[24] = "";
+    if (head->query_len && head->query_len < sizeof digits)
+        memcpy(digits, head->base + head->query, head->query_len);
+    unsigned long number = strtoul(digits, NULL, 10);
+    if (bk_str_equal(path, BK_STR("/echo")))
+        echo(x);
+    else if (bk_str_equal(path, BK_STR("/stream")))
+        stream(x, number);
+    else if (bk_str_equal(path, BK_STR("/big")) || bk_str_equal(path, BK_STR("/lent")))
+        big(x, number, path.at[1] == 'l');
+    else if (bk_str_equal(path, BK_STR("/slow"))) {
+        nanosleep(&(struct timespec){(time_t)(number / 1000), (long)(number % 1000) * 1000000}, NULL);
+        hello(x);
+    } else if (bk_str_equal(path, BK_STR("/fail")))
+        bk_exchange_fail(x, "app-raised", BK_STR("Failure"), BK_STR("here"));
+    else if (bk_str_equal(path, BK_STR("/head")))
+        describe(x);
+    else
+        hello(x);
+}
+
+int
+main(int argc, char **argv)
+{
+    const char *pairs[64];
+    unsigned count = 0;
+    char why[256];
+    for (int i = 1; i < argc && count < 31; i++) {
+        char *sign = strchr(argv[i], '=');
+        if (!sign) {
+            fprintf(stderr, "usage: bk-null [key=value]...\n");
+            return 2;
+        }
+        *sign = 0;
+        pairs[2 * count] = argv[i];
+        pairs[2 * count++ + 1] = sign + 1;
+    }
+    if (bk_worker_alone(pairs, count, &the_worker, why, sizeof why) < 0) {
+        fprintf(stderr, "bk-null: error: %s\n", why);
+        return 1;
+    }
+    struct sigaction action = {.sa_handler = on_signal};
+    sigaction(SIGTERM, &action, NULL);
+    sigaction(SIGINT, &action, NULL);
+    struct bk_engine *engine = bk_worker_engine(the_worker);
+    if (bk_engine_attach(engine, &ops, NULL) < 0 || bk_worker_ready(the_worker, BK_STR("")) < 0)
+        return 1;
+    struct bk_str address = bk_worker_address(the_worker);
+    printf("listening on %.*s\n", (int)address.len, address.at);
+    fflush(stdout);
+    while (!(bk_engine_turn(engine, -1) & BK_TURN_STOP)) {
+        struct bk_exchange *x;
+        while ((x = bk_engine_next(engine))) {
+            application(x);
+            bk_exchange_commit(x);
+        }
+    }
+    bk_worker_free(the_worker);
+    return 0;
+}

@@ -1,0 +1,284 @@
+// The engine's turn: the one place where a worker waits. Called by hosts (host/host.h) and by worker/.
+#include "serve/engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/panic.h"
+
+static void look_at_pending(struct bk_engine *engine);
+static void obey(struct bk_engine *engine);
+static int turn_flags(const struct bk_engine *engine, int turned);
+static void woken(struct bk_loop *loop);
+
+int
+bk_engine_turn(struct bk_engine *engine, int wait_ms)
+{
+    return bk__engine_turn(engine, wait_ms, false);
+}
+
+int
+bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
+{
+    if (engine->dead)
+        return BK_TURN_STOP;
+    BK_ASSERT(!engine->turning);
+    engine->turning = true;
+    obey(engine);
+    int gate_ms = bk__accept_gate(engine);
+    if (gate_ms >= 0 && (wait_ms < 0 || wait_ms > gate_ms))
+        wait_ms = gate_ms;
+    if ((engine->ready_first && !nested) || engine->stopped || !bk_list_empty(&engine->pending))
+        wait_ms = 0;
+    atomic_store_explicit(&engine->slot->waiting, wait_ms != 0, memory_order_relaxed);
+    int turned = bk_loop_turn(&engine->loop, wait_ms);
+    atomic_store_explicit(&engine->slot->waiting, 0, memory_order_relaxed);
+    uint64_t second = bk_engine_wall(engine) / BK_SEC;
+    if (bk_unlikely(second != engine->common_second))
+        bk__engine_second(engine);
+    look_at_pending(engine);
+    obey(engine);
+    atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
+    bk_count(&engine->counters->turns, 1);
+    engine->turning = false;
+    return turn_flags(engine, turned);
+}
+
+static int
+turn_flags(const struct bk_engine *engine, int turned)
+{
+    int flags = engine->ready_first ? BK_TURN_READY : 0;
+    if (turned == -EINTR)
+        flags |= BK_TURN_SIGNAL;
+    if (engine->stopped)
+        flags |= BK_TURN_STOP;
+    return flags;
+}
+
+// Connections with bytes in user space, which no event will announce. One round: what they put back waits for the next turn.
+static void
+look_at_pending(struct bk_engine *engine)
+{
+    struct bk_list round;
+    bk_list_init(&round);
+    while (!bk_list_empty(&engine->pending))
+        bk_list_append(&round, bk_list_pop(&engine->pending));
+    struct bk_list *node;
+    while ((node = bk_list_pop(&round)))
+        bk__conn_advance(BK_OUTER(node, struct bk_conn, pending));
+}
+
+// Orders come from other threads; they act here, on the loop's thread.
+static void
+obey(struct bk_engine *engine)
+{
+    int order = atomic_load_explicit(&engine->order, memory_order_acquire);
+    if (bk_likely(order == BK_ORDER_NONE) || engine->stopped)
+        return;
+    if (order == BK_ORDER_QUIT) {
+        bk__accept_close(engine);
+        bk__conn_close_all(engine);
+        engine->stopped = true;
+        return;
+    }
+    if (!engine->draining) {
+        engine->draining = true;
+        atomic_store(&engine->slot->state, BK_SLOT_DRAINING);
+    }
+    bool accepted_all = bk__accept_drain(engine);
+    bk__conn_drain_all(engine);
+    if (accepted_all && engine->conn_count == 0 && !engine->ready_first)
+        engine->stopped = true;
+}
+
+int
+bk_engine_attach(struct bk_engine *engine, const struct bk_host_ops *ops, void *host)
+{
+    if (ops->abi != BK_HOST_ABI || ops->size != sizeof(struct bk_host_ops))
+        return -ENOTSUP;
+    engine->ops = ops;
+    engine->host = host;
+    return 0;
+}
+
+static int init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_segment *segment);
+
+int
+bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct bk_slot *slot, struct bk_engine **ret)
+{
+    struct bk_engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return -ENOMEM;
+    engine->config = config;
+    engine->slot = slot;
+    engine->counters = &slot->counters;
+    bk_list_init(&engine->conns);
+    bk_list_init(&engine->pending);
+    bk_pool_init(&engine->blocks, 256);
+    int error = bk_loop_init(&engine->loop);
+    if (error < 0) {
+        free(engine);
+        return error;
+    }
+    engine->loop.woken = woken;
+    error = init_parts(engine, config, segment);
+    if (error < 0) {
+        bk_engine_free(engine);
+        return error;
+    }
+    *ret = engine;
+    return 0;
+}
+
+static int
+init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_segment *segment)
+{
+    const char *why = NULL;
+    struct bk_str bad;
+    engine->limits = (struct bk_codec_limits){
+        .h1 = {.line = (uint32_t)config->limit_request_line,
+               .field = (uint32_t)config->limit_request_field_size,
+               .head = (uint32_t)config->limit_request_head,
+               .fields = (uint16_t)config->limit_request_fields},
+        .body = config->limit_request_body ? config->limit_request_body : UINT64_MAX,
+    };
+    for (unsigned i = 0; i < config->forwarded_allow_ips.count; i++) {
+        // The whole list in one text: the items were split at commas, the parser takes them joined.
+        size_t len = 0;
+        for (unsigned k = 0; k < config->forwarded_allow_ips.count; k++)
+            len += strlen(config->forwarded_allow_ips.items[k]) + 1;
+        char *joined = calloc(1, len + 1);
+        if (!joined)
+            return -ENOMEM;
+        for (unsigned k = 0; k < config->forwarded_allow_ips.count; k++) {
+            strcat(joined, config->forwarded_allow_ips.items[k]);
+            strcat(joined, ",");
+        }
+        joined[strlen(joined) - 1] = 0;
+        int parsed = bk_nets_parse(bk_str_of(joined), &engine->trusted, &bad);
+        free(joined);
+        if (parsed < 0)
+            return parsed;
+        break;
+    }
+    bk__guard_init(&engine->guard, config);
+    int error = bk_access_log_init(&engine->access, config, &why);
+    if (error < 0)
+        return error;
+    if ((error = bk_offload_new(&engine->loop, 4, &engine->offload)) < 0)
+        return error;
+    if ((error = bk__accept_init(engine, segment)) < 0)
+        return error;
+    const char *directory = config->spill_dir ? config->spill_dir : getenv("TMPDIR");
+    engine->spill_dir = strdup(directory && *directory ? directory : "/tmp");
+    engine->scratch = malloc(BK_SCRATCH_SIZE);
+    if (!engine->spill_dir || !engine->scratch)
+        return -ENOMEM;
+    if (getrandom(engine->id_state, sizeof engine->id_state, 0) != sizeof engine->id_state)
+        engine->id_state[0] = bk_clock_mono() ^ (uint64_t)getpid() << 32;
+    engine->loop.now = bk_clock_mono();
+    bk__engine_second(engine);
+    return 0;
+}
+
+void
+bk_engine_free(struct bk_engine *engine)
+{
+    if (!engine)
+        return;
+    if (!engine->dead) {
+        bk__conn_close_all(engine);
+        bk_loop_turn(&engine->loop, 0);  // buries what just died
+    }
+    bk_offload_free(engine->offload);
+    bk__accept_release(engine);
+    bk_access_log_release(&engine->access);
+    bk_nets_release(&engine->trusted);
+    for (unsigned i = 0; i < engine->slab_count; i++)
+        free(engine->slabs[i]);
+    bk_pool_release(&engine->blocks);
+    free(engine->spill_dir);
+    free(engine->scratch);
+    bk_loop_release(&engine->loop);
+    free(engine);
+}
+
+int
+bk_engine_open(struct bk_engine *engine)
+{
+    atomic_store(&engine->slot->state, BK_SLOT_IDLE);
+    return bk__accept_open(engine);
+}
+
+void
+bk_engine_order(struct bk_engine *engine, enum bk_order order)
+{
+    int old = atomic_load(&engine->order);
+    while (old < (int)order && !atomic_compare_exchange_weak(&engine->order, &old, (int)order))
+        ;
+    bk_loop_wake(&engine->loop);
+}
+
+void
+bk_engine_abandon(struct bk_engine *engine)
+{
+    engine->dead = true;
+    for (unsigned i = 0; i < engine->accept.count; i++)
+        close(engine->accept.listeners[i].listener.fd);
+    for (struct bk_list *node = engine->conns.next; node != &engine->conns; node = node->next)
+        close(BK_OUTER(node, struct bk_conn, node)->stream.fd);
+    if (engine->accept.spare_fd >= 0)
+        close(engine->accept.spare_fd);
+    bk_loop_abandon(&engine->loop);
+}
+
+void
+bk__engine_second(struct bk_engine *engine)
+{
+    uint64_t wall = bk_clock_wall();
+    engine->wall_offset = wall - engine->loop.now;
+    engine->common_second = wall / BK_SEC;
+    char *out = engine->common;
+    if (engine->config->server_header)
+        out = stpcpy(out, "Server: barkeep\r\n");
+    engine->common_server = (uint8_t)(out - engine->common);
+    out = stpcpy(out, "Date: ");
+    bk_clock_http_date(out, engine->common_second);
+    out = stpcpy(out + BK_CLOCK_HTTP_LEN, "\r\n");
+    engine->common_len = (uint8_t)(out - engine->common);
+}
+
+static void
+woken(struct bk_loop *loop)
+{
+    struct bk_engine *engine = BK_OUTER(loop, struct bk_engine, loop);
+    bk_offload_collect(engine->offload);
+}
+
+unsigned
+bk_engine_listener_count(const struct bk_engine *engine)
+{
+    return engine->accept.count;
+}
+
+const struct bk_listener_info *
+bk_engine_listener(const struct bk_engine *engine, unsigned index)
+{
+    return index < engine->accept.count ? &engine->accept.listeners[index].info : NULL;
+}
+
+unsigned
+bk_engine_log_environ_count(const struct bk_engine *engine)
+{
+    return engine->access.environ_count;
+}
+
+struct bk_str
+bk_engine_log_environ_name(const struct bk_engine *engine, unsigned index)
+{
+    return engine->access.environ_names[index];
+}

@@ -1,0 +1,51 @@
+// The server's own answers: refusals and the 500 page. Plain text, no byte of the request repeated.
+#include <errno.h>
+#include <stdio.h>
+
+#include "base/panic.h"
+#include "serve/engine.h"
+
+void
+bk__to_page(struct bk_exchange *x, int status, const char *why)
+{
+    x->page = true;
+    x->state = BK_EXCHANGE_SENDING;
+    if (status == 0) {
+        bk__conn_close(x->conn);
+        return;
+    }
+    bk__to_page_fill(x, status, why);
+    x->answer.close = true;
+    if (bk__transmit_open(x, true) < 0) {
+        bk__conn_close(x->conn);
+        return;
+    }
+    bk__transmit_finish(x);
+}
+
+void
+bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
+{
+    const char *refused;
+    char body[256];
+    int len;
+    struct bk_str reason = bk_str_of(bk_status_reason(status));
+    x->why = why;
+    x->answer.has_length = false;
+    int begun = bk_answer_begin(x, status, reason, &refused);
+    BK_ASSERT(begun != -EINVAL);
+    if (status >= 500) {
+        struct bk_str id = bk_exchange_id(x);
+        if (bk_answer_field(x, BK_STR("X-Request-ID"), id, &refused) < 0)
+            return;
+        len = snprintf(body, sizeof body, "%.*s (request %.*s)\n", (int)reason.len, reason.at, (int)id.len, id.at);
+    } else {
+        len = snprintf(body, sizeof body, why ? "%.*s: %s\n" : "%.*s\n", (int)reason.len, reason.at, why);
+    }
+    if (bk_answer_field(x, BK_STR("Content-Type"), BK_STR("text/plain; charset=utf-8"), &refused) < 0)
+        return;
+    if (status == 405 && bk_answer_field(x, BK_STR("Allow"), BK_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), &refused) < 0)
+        return;
+    if (bk_answer_push(x, body, (size_t)len, NULL) < 0)
+        x->answer.failed = true;
+}
