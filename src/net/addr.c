@@ -63,14 +63,15 @@ bk_bind_parse(struct bk_str text, struct bk_bind *ret, const char **ret_why)
 static int
 parse_scheme(struct bk_str *text, struct bk_bind *ret, const char **ret_why)
 {
-    const char *mark;
+    const char *mark = NULL;
     for (size_t i = 0; i < BK_COUNT(schemes); i++) {
         if (take_prefix(text, schemes[i].prefix)) {
             ret->scheme = schemes[i].scheme;
-            return 0;
+            break;
         }
     }
-    mark = text->len > 0 ? memmem(text->at, text->len, "://", 3) : NULL;
+    if (text->at && text->len > 3)
+        mark = memmem(text->at, text->len, "://", 3);
     if (mark && memcmp(text->at, "fd:", 3) != 0 && memcmp(text->at, "unix:", text->len < 5 ? text->len : 5) != 0) {
         *ret_why = "a scheme is http, https, uwsgi or scgi";
         return -EINVAL;
