@@ -113,6 +113,8 @@ def on_size(environ, start_response, query):
 
 
 def on_sleep(environ, start_response, query):
+    """Says so on standard output first, so that a test knows when the request runs."""
+    print("sleeping", flush=True)
     time.sleep(float(query.get("s", 1)))
     return reply(start_response, "slept")
 

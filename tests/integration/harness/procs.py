@@ -103,6 +103,13 @@ def established(port):
     return {int(row[9]) for row in rows if row[1].endswith(wanted) and row[3] == "01"}
 
 
+def taken(port):
+    """All connections on a local TCP port are accepted and every byte sent to them has been read by the server."""
+    rows = [line.split() for line in read("/proc/net/tcp").decode().splitlines()[1:]]
+    ours = [row for row in rows if row[1].endswith(f":{port:04X}") and row[3] == "01"]
+    return bool(ours) and all(row[9] != "0" and row[4].endswith(":00000000") for row in ours)
+
+
 def threads(pid):
     try:
         return len(os.listdir(f"/proc/{pid}/task"))

@@ -31,7 +31,7 @@ class ServerFailed(AssertionError):
 
 class Server:
     def __init__(self, app, *options, bind="127.0.0.1:0", workers=1, env=None, cwd=APPS, python=PYTHON, command=None,
-                 stdin=subprocess.DEVNULL, preexec=None):
+                 stdin=subprocess.DEVNULL, preexec=None, close_fds=True):
         self.app, self.workers_wanted, self.cwd = app, workers, Path(cwd)
         self.marker = f"BARKEEP_TEST_ID={secrets.token_hex(8)}"
         binds = [] if bind is None else [bind] if isinstance(bind, str) else list(bind)
@@ -42,7 +42,7 @@ class Server:
         self.command += [str(option) for option in options] + ([app] if app else [])
         self.command = [str(word) for word in self.command]
         self.env = self.environment(env or {})
-        self.stdin, self.preexec = stdin, preexec
+        self.stdin, self.preexec, self.close_fds = stdin, preexec, close_fds
         self.process = self.baseline = None
         self.lines = {"out": "", "err": ""}
         self.changed = threading.Condition()
@@ -71,7 +71,8 @@ class Server:
     def launch(self):
         """Starts without waiting."""
         self.process = subprocess.Popen(self.command, cwd=self.cwd, env=self.env, stdin=self.stdin, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, start_new_session=True, preexec_fn=self.preexec)
+                                        stderr=subprocess.PIPE, start_new_session=True, preexec_fn=self.preexec,
+                                        close_fds=self.close_fds)
         self.pid = self.process.pid
         for name, pipe in (("out", self.process.stdout), ("err", self.process.stderr)):
             threading.Thread(target=self.collect, args=(name, pipe), daemon=True).start()
@@ -114,12 +115,21 @@ class Server:
             self.process.send_signal(sig)
         return self.ended(seconds)
 
-    def ended(self, seconds=30):
-        """Waits until the server ends by itself; the exit code."""
+    def stop_only(self, seconds=30):
+        """Like stop(), but processes of the application may hold on to the server's output."""
+        self.process.send_signal(signal.SIGTERM)
+        self.exit_code = self.wait_exit(seconds)
+        return self.exit_code
+
+    def wait_exit(self, seconds):
         try:
-            self.exit_code = self.process.wait(seconds * SLOW)
+            return self.process.wait(seconds * SLOW)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {seconds * SLOW:g} s\n{self.describe()}") from None
+
+    def ended(self, seconds=30):
+        """Waits until the server ends by itself; the exit code."""
+        self.exit_code = self.wait_exit(seconds)
         until(lambda: self.process.stdout.closed and self.process.stderr.closed, 10, "the end of the server's output")
         return self.exit_code
 
