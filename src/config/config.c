@@ -1,5 +1,6 @@
-// The snapshot of all settings: made with the defaults of options.def, read back as text. Setting a value is in
-// config_set.c. Called by main.c and the master, and by each worker with what the master handed over.
+// The snapshot of all settings: made with the defaults of options.def, read back as text. Setting a
+// value is in config_set.c. Called by main.c and the master, and by each worker with what the
+// master handed over.
 #include "config/config.h"
 
 #include <errno.h>
@@ -27,8 +28,9 @@ bk_config_new(struct bk_config **ret)
     const struct bk_option *options = bk_options(&count);
     for (unsigned i = 0; i < count; i++) {
         const char *why = "";
-        error = bk_config_set(config, bk_str_of(options[i].key), bk_str_of(options[i].fallback), "default", &why);
-        BK_ASSERT(error == 0 || error == -ENOMEM);  // a default that does not parse is a mistake in options.def
+        error = bk_config_set(config, bk_str_of(options[i].key), bk_str_of(options[i].fallback),
+                              "default", &why);
+        BK_ASSERT(error != -EINVAL && error != -ENOENT);  // a mistake in options.def
         if (error)
             goto out;
     }
@@ -59,8 +61,8 @@ bk_config_free(struct bk_config *config)
 }
 
 bool
-bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key, struct bk_str *ret_value,
-              const char **ret_origin)
+bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key,
+              struct bk_str *ret_value, const char **ret_origin)
 {
     unsigned count;
     const struct bk_option *options = bk_options(&count);

@@ -1,5 +1,5 @@
-// The settings: a typed snapshot made from (key, value, origin) triples by the table options.def. Both the master and each
-// worker build it the same way, so only text crosses the processes.
+// The settings: a typed snapshot made from (key, value, origin) triples by the table options.def. Both the master and
+// each worker build it the same way, so only text crosses the processes.
 #pragma once
 
 #include <stdbool.h>
@@ -51,12 +51,12 @@ void bk_config_free(struct bk_config *config);
 
 // Sets one option by its canonical key ("workers", "keep_alive"). `origin` is what a user reads: "command line",
 // "environment WEB_CONCURRENCY", "barkeep.toml line 7", "default". Later calls win over earlier ones. A list option is
-// appended to when its present items have the same kind of origin (the first word of it; never "default"), else replaced.
+// appended to when its present items have the same kind of origin (its first word; never "default"), else replaced.
 // A list value may hold several items: one per line, and between commas where the table says so.
 // -EINVAL: value refused and *ret_why says what would be right ("a number from 1 to 1024, or auto"; borrows the config
 // until the next call); -ENOENT: no such key; -ENOMEM. The setting stays as it was in each of these cases.
-int bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin, const char **ret_why)
-    BK_MUST_CHECK;
+int bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin,
+                  const char **ret_why) BK_MUST_CHECK;
 
 // n-th option in the table's order: key, value as text and origin; false past the last one. The text is canonical: what
 // bk_config_set made of it, NUL-terminated, can be parsed back ("" = not set). List items are joined by newlines.

@@ -1,5 +1,6 @@
-// What settings must look like beyond their type: items of lists and formats of texts (called by config_set.c for each
-// value), and the rules between settings (called by the command line when all are known).
+// What settings must look like beyond their type: items of lists and formats of texts (called by
+// config_set.c for each value), and the rules between settings (called by the command line when all
+// are known).
 #include "config/config_check.h"
 
 #include <ctype.h>
@@ -9,8 +10,8 @@
 
 #include "base/banned.h"
 
-static void compare(const struct bk_config *config, const char *small, const char *large, bk_config_complain_fn complain,
-                    void *self, unsigned *count);
+static void compare(const struct bk_config *config, const char *small, const char *large,
+                    bk_config_complain_fn complain, void *self, unsigned *count);
 static bool chosen(const struct bk_config *config, const char *key);
 
 unsigned
@@ -23,7 +24,8 @@ bk_config_check(const struct bk_config *config, bk_config_complain_fn complain, 
         compare(config, "limit_request_head", "limit_request_line", complain, self, &count);
     if (config->python && config->venv) {
         char text[300];
-        snprintf(text, sizeof(text), "--python (%s) and --venv (%s) both choose the interpreter: give one",
+        snprintf(text, sizeof(text),
+                 "--python (%s) and --venv (%s) both choose the interpreter: give one",
                  bk_config_origin(config, "python"), bk_config_origin(config, "venv"));
         complain(self, BK_KEY_OPTION_CONFLICT, text);
         count++;
@@ -31,16 +33,18 @@ bk_config_check(const struct bk_config *config, bk_config_complain_fn complain, 
     return count;
 }
 
-// Complains that `large` is above `small`, but only when the user chose both: against a default the smaller one simply wins.
+// Complains that `large` is above `small`, but only when the user chose both: against a default the
+// smaller one simply wins.
 static void
-compare(const struct bk_config *config, const char *small, const char *large, bk_config_complain_fn complain, void *self,
-        unsigned *count)
+compare(const struct bk_config *config, const char *small, const char *large,
+        bk_config_complain_fn complain, void *self, unsigned *count)
 {
     char text[300];
     if (!chosen(config, small) || !chosen(config, large))
         return;
-    snprintf(text, sizeof(text), "--%s %s (%s) is above --%s %s (%s)", bk_option_find(bk_str_of(large))->name,
-             bk_config_text(config, large), bk_config_origin(config, large), bk_option_find(bk_str_of(small))->name,
+    snprintf(text, sizeof(text), "--%s %s (%s) is above --%s %s (%s)",
+             bk_option_find(bk_str_of(large))->name, bk_config_text(config, large),
+             bk_config_origin(config, large), bk_option_find(bk_str_of(small))->name,
              bk_config_text(config, small), bk_config_origin(config, small));
     complain(self, BK_KEY_OPTION_CONFLICT, text);
     ++*count;
@@ -122,13 +126,17 @@ check_logformat(struct bk_str text)
             i++;
             continue;
         }
-        const char *end = i + 2 < text.len && text.at[i + 1] == '(' ? memchr(text.at + i + 2, ')', text.len - i - 2) : NULL;
+        const char *end = NULL;
+        if (i + 2 < text.len && text.at[i + 1] == '(')
+            end = memchr(text.at + i + 2, ')', text.len - i - 2);
         if (!end || end == text.at + i + 2 || end + 1 == text.at + text.len || end[1] != 's')
             return "an atom is written %(name)s, a percent sign %%";
         i = (size_t)(end + 1 - text.at);
         atoms = true;
     }
-    return atoms ? NULL : "not a format; combined, short, json, or a text with atoms like %(h)s are";
+    if (atoms)
+        return NULL;
+    return "not a format; combined, short, json, or a text with atoms like %(h)s are";
 }
 
 static const char *

@@ -1,4 +1,4 @@
-// Rules between settings, for when all of them are known. What one value must look like alone, bk_config_set checks already.
+// Rules between settings, for when all of them are known. What one value must look like alone, bk_config_set checks.
 #pragma once
 
 #include "config/config.h"

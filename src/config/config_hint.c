@@ -9,6 +9,8 @@
 #include "base/banned.h"
 
 #define NEAR_MAX 4  // names listed
+#define DISTANCE_MAX 40
+#define FAR (3 * DISTANCE_MAX)
 
 enum kind { LATER_NAME, FOREIGN_NAME, NEEDLESS_NAME, DAEMON_NAME };
 enum { FLAG = 0, VALUE = 1 };
@@ -19,12 +21,14 @@ static const struct other {
     char letter;
     bool takes_value;
     const char *server;  // whose name it is
-    const char *text;    // FOREIGN: our option, perhaps with a value; NEEDLESS: the rest of "Barkeep ..."
+    const char *text;    // FOREIGN: our option, maybe with a value; NEEDLESS: after "Barkeep ..."
 } others[] = {
 #define ALIAS(...)
 #define LATER(name_, letter_, takes_) {LATER_NAME, name_, letter_, takes_, "", ""},
-#define FOREIGN(name_, letter_, takes_, server_, option_) {FOREIGN_NAME, name_, letter_, takes_, server_, option_},
-#define NEEDLESS(name_, letter_, takes_, server_, what_) {NEEDLESS_NAME, name_, letter_, takes_, server_, what_},
+#define FOREIGN(name_, letter_, takes_, server_, option_) \
+    {FOREIGN_NAME, name_, letter_, takes_, server_, option_},
+#define NEEDLESS(name_, letter_, takes_, server_, what_) \
+    {NEEDLESS_NAME, name_, letter_, takes_, server_, what_},
 #define DAEMON(name_, letter_, takes_) {DAEMON_NAME, name_, letter_, takes_, "", ""},
 #include "config/other_names.def"
 #undef ALIAS
@@ -35,7 +39,8 @@ static const struct other {
 };
 
 static void describe(const struct other *other, struct bk_str typed, struct bk_hint *ret);
-static void describe_foreign(struct bk_str typed, const char *server, const char *option, struct bk_hint *ret);
+static void describe_foreign(struct bk_str typed, const char *server, const char *option,
+                             struct bk_hint *ret);
 static const struct other *find_other(struct bk_str name, char letter);
 static bool has_word(const char *words, struct bk_str name);
 
@@ -43,7 +48,9 @@ void
 bk_hint_option(struct bk_str typed, struct bk_hint *ret)
 {
     bool is_long = bk_str_starts(typed, BK_STR("--"));
-    struct bk_str name = is_long ? (struct bk_str){typed.at + 2, typed.len - 2} : (struct bk_str){"", 0};
+    struct bk_str name = BK_STR("");
+    if (is_long)
+        name = (struct bk_str){typed.at + 2, typed.len - 2};
     char letter = !is_long && typed.len == 2 ? typed.at[1] : 0;
     *ret = (struct bk_hint){.key = BK_KEY_OPTION_UNKNOWN};
 
@@ -80,21 +87,27 @@ describe(const struct other *other, struct bk_str typed, struct bk_hint *ret)
     case LATER_NAME:
         ret->key = BK_KEY_OPTION_LATER;
         if (bk_str_starts(typed, BK_STR("--")))
-            snprintf(ret->text, sizeof(ret->text), "%.*s is not in this version yet", len, typed.at);
+            snprintf(ret->text, sizeof(ret->text), "%.*s is not in this version yet", len,
+                     typed.at);
         else
-            snprintf(ret->text, sizeof(ret->text), "%.*s (--%s) is not in this version yet", len, typed.at, other->name);
+            snprintf(ret->text, sizeof(ret->text), "%.*s (--%s) is not in this version yet", len,
+                     typed.at, other->name);
         break;
     case FOREIGN_NAME:
         describe_foreign(typed, other->server, other->text, ret);
         break;
     case NEEDLESS_NAME:
         ret->key = BK_KEY_OPTION_FOREIGN;
-        snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's option; Barkeep %s", len, typed.at, other->server, other->text);
+        snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's option; Barkeep %s", len, typed.at,
+                 other->server, other->text);
         break;
     case DAEMON_NAME:
         ret->key = BK_KEY_OPTION_DAEMON;
-        snprintf(ret->text, sizeof(ret->text), "%.*s: Barkeep stays in the foreground", len, typed.at);
-        snprintf(ret->detail, sizeof(ret->detail), "try: a systemd unit or a container; by hand: nohup barkeep ... &");
+        snprintf(ret->text, sizeof(ret->text), "%.*s: Barkeep stays in the foreground", len,
+                 typed.at);
+        snprintf(ret->detail, sizeof(ret->detail),
+                 "a supervisor (systemd, runit, a container) starts it and sees how it ends\n"
+                 "try: nohup barkeep app:application &");
         break;
     }
 }
@@ -107,8 +120,9 @@ describe_foreign(struct bk_str typed, const char *server, const char *option, st
     bool here = bk_option_named(ours) != NULL;
     ret->known = true;
     ret->key = here ? BK_KEY_OPTION_FOREIGN : BK_KEY_OPTION_LATER;
-    snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's name; Barkeep %s it --%s%s", (int)typed.len, typed.at, server,
-             here ? "calls" : "will call", option, here ? "" : ", which is not in this version yet");
+    snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's name; Barkeep %s it --%s%s",
+             (int)typed.len, typed.at, server, here ? "calls" : "will call", option,
+             here ? "" : ", which is not in this version yet");
 }
 
 static const struct other *
@@ -134,22 +148,25 @@ has_word(const char *words, struct bk_str name)
     return false;
 }
 
-// How far `name` is from an option; UINT_MAX: not near. A name of Gunicorn's settings counts as its option.
+// How far `name` is from an option, FAR when it is not near. Gunicorn's name of a setting counts as
+// its option.
 static unsigned
 rate(const struct bk_option *option, struct bk_str name)
 {
     struct bk_str theirs = bk_str_of(option->name);
     if (has_word(option->gunicorn, name))
         return 0;
-    unsigned distance = bk_str_distance(name, theirs, 40);
+    unsigned distance = bk_str_distance(name, theirs, DISTANCE_MAX);
     unsigned near = name.len < 4 ? 1 : name.len < 8 ? 2 : 3;
     if (distance <= near)
         return distance;
     char text[64];
     int len = snprintf(text, sizeof(text), "%.*s", (int)name.len, name.at);
-    if (len < (int)sizeof(text) && ((name.len >= 3 && bk_str_starts(theirs, name)) || (name.len >= 4 && strstr(option->name, text))))
+    if (name.len >= 3 && bk_str_starts(theirs, name))
         return distance;
-    return ~0u;
+    if (name.len >= 4 && len < (int)sizeof(text) && strstr(option->name, text))
+        return DISTANCE_MAX + distance;  // after all that begin with it
+    return FAR;
 }
 
 unsigned
@@ -166,7 +183,7 @@ bk_hint_near(struct bk_str name, enum bk_hint_style style, char *out, size_t roo
     name.at = dashed;
     for (unsigned i = 0; i < count; i++) {
         unsigned rating = rate(&options[i], name), at = found;
-        if (rating == ~0u || (style != BK_HINT_OPTION && options[i].scope == BK_OPTION_ACTION))
+        if (rating == FAR || (style != BK_HINT_OPTION && options[i].scope == BK_OPTION_ACTION))
             continue;
         while (at > 0 && rates[at - 1] > rating)
             at--;
@@ -180,13 +197,15 @@ bk_hint_near(struct bk_str name, enum bk_hint_style style, char *out, size_t roo
             found += found < NEAR_MAX;
         }
     }
+    static const char *const prefixes[] = {
+        [BK_HINT_OPTION] = "--", [BK_HINT_ENVIRONMENT] = "BARKEEP_", [BK_HINT_SETTING] = ""};
     size_t len = 0;
     if (room)
         out[0] = '\0';
     for (unsigned i = 0; i < found && len < room; i++) {
         size_t start = len;
         len += (size_t)snprintf(out + len, room - len, "%s%s%s", i ? ", " : "",
-                                style == BK_HINT_OPTION ? "--" : style == BK_HINT_ENVIRONMENT ? "BARKEEP_" : "",
+                                prefixes[style],
                                 style == BK_HINT_OPTION ? best[i]->name : best[i]->key);
         for (size_t k = start; style == BK_HINT_ENVIRONMENT && k < len && k < room; k++)
             out[k] = (char)toupper((unsigned char)out[k]);

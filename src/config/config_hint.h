@@ -1,5 +1,5 @@
-// Help for a name that is no option: near names, the name other servers use, what is planned. Text only, never a guess that
-// is acted on. Called by the command line and for the environment.
+// Help for a name that is no option: near names, the name other servers use, what is planned. Text only, never a guess
+// that is acted on. Called by the command line and for the environment.
 #pragma once
 
 #include "base/str.h"
@@ -22,6 +22,6 @@ enum bk_hint_style {
     BK_HINT_ENVIRONMENT,  // BARKEEP_WORKER_CLASS
     BK_HINT_SETTING,      // worker_class
 };
-// Names of options near to `name` (without dashes or BARKEEP_), nearest first, with commas between; "" when none is near.
+// Names of options near to `name` (without dashes or BARKEEP_), nearest first, with commas between; "" when none is.
 // Returns how many; `out` is always NUL-terminated.
 unsigned bk_hint_near(struct bk_str name, enum bk_hint_style style, char *out, size_t room);

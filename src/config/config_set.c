@@ -1,5 +1,6 @@
-// Text into typed settings: one function per type of options.def. Each checks the value, then replaces field, canonical text
-// and origin together, so that a refused value changes nothing. Called for every setting of every source.
+// Text into typed settings: one function per type of options.def. Each checks the value, then
+// replaces field, canonical text and origin together, so that a refused value changes nothing.
+// Called for every setting of every source.
 #include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
@@ -32,7 +33,8 @@ static int store_text(struct setting *s, struct bk_str value);
 static int refuse(struct setting *s, const char *format, ...) BK_PRINTF(2, 3);
 
 int
-bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin, const char **ret_why)
+bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, const char *origin,
+              const char **ret_why)
 {
     static int (*const setters[])(struct setting *) = {
         [BK_OPTION_BOOL] = set_bool, [BK_OPTION_INT] = set_number, [BK_OPTION_AUTO] = set_number,
@@ -43,8 +45,8 @@ bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, 
     if (!option)
         return -ENOENT;
     unsigned index = (unsigned)(option - bk_options(&(unsigned){0}));
-    struct setting s = {.config = config, .option = option, .value = value, .origin = origin,
-                        .field = (char *)config + option->offset};
+    struct setting s = {.config = config, .option = option, .value = value, .origin = origin};
+    s.field = (char *)config + option->offset;
     char *kept_origin = strdup(origin);
     int error = kept_origin ? 0 : -ENOMEM;
     // Values come from C strings; a NUL could only be smuggled in and would cut the text short.
@@ -67,7 +69,8 @@ bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str value, 
 static int
 set_bool(struct setting *s)
 {
-    static const char *const on[] = {"on", "true", "yes", "1"}, *const off[] = {"off", "false", "no", "0"};
+    static const char *const on[] = {"on", "true", "yes", "1"};
+    static const char *const off[] = {"off", "false", "no", "0"};
     struct bk_str value = bk_str_trim(s->value);
     for (unsigned i = 0; i < BK_COUNT(on); i++) {
         bool is_on = bk_str_equal_nocase(value, bk_str_of(on[i]));
@@ -104,8 +107,8 @@ set_number(struct setting *s)
         return error;  // a mistake in options.def: bk_config_new asserts on it
     bool is_auto = may_auto && bk_str_equal_nocase(value, BK_STR("auto"));
     if (!is_auto && (bk_str_parse_u64(value, INT64_MAX, &number) || number < low || number > high))
-        return refuse(s, "a number from %.*s to %.*s%s", (int)low_text.len, low_text.at, (int)high_text.len, high_text.at,
-                      may_auto ? ", or auto" : "");
+        return refuse(s, "a number from %.*s to %.*s%s", (int)low_text.len, low_text.at,
+                      (int)high_text.len, high_text.at, may_auto ? ", or auto" : "");
     char digits[20];
     size_t len = bk_str_format_u64(digits, number);
     error = store_text(s, is_auto ? BK_STR("auto") : (struct bk_str){digits, len});
@@ -134,7 +137,8 @@ parse_size(struct bk_str value, uint64_t *ret)
             return -EINVAL;
         shift = 10 * (unsigned)(letter - letters + 1);
         struct bk_str rest = {unit.at + 1, unit.len - 1};
-        if (rest.len && !bk_str_equal_nocase(rest, BK_STR("B")) && !bk_str_equal_nocase(rest, BK_STR("iB")))
+        if (rest.len && !bk_str_equal_nocase(rest, BK_STR("B"))
+            && !bk_str_equal_nocase(rest, BK_STR("iB")))
             return -EINVAL;
     }
     uint64_t number;
@@ -174,7 +178,8 @@ set_size(struct setting *s)
     if (error == -EINVAL)
         return refuse(s, "not a size; 8192, 64K, 10M, 1G are");
     if (error || size < low || size > high)
-        return refuse(s, "a size from %.*s to %.*s", (int)low_text.len, low_text.at, (int)high_text.len, high_text.at);
+        return refuse(s, "a size from %.*s to %.*s", (int)low_text.len, low_text.at,
+                      (int)high_text.len, high_text.at);
     char text[24];
     error = store_text(s, (struct bk_str){text, format_size(text, size)});
     if (!error)
@@ -199,8 +204,8 @@ set_time(struct setting *s)
     if (error == -EINVAL)
         return refuse(s, "not a duration; 30, 0.5, 30s, 5m, 1h are");
     if (error || ns < low || ns > high)
-        return refuse(s, "a duration from %.*s to %.*s seconds", (int)low_text.len, low_text.at, (int)high_text.len,
-                      high_text.at);
+        return refuse(s, "a duration from %.*s to %.*s seconds", (int)low_text.len, low_text.at,
+                      (int)high_text.len, high_text.at);
     char text[32];
     error = store_text(s, (struct bk_str){text, format_time(text, ns)});
     if (!error)
@@ -208,14 +213,16 @@ set_time(struct setting *s)
     return error;
 }
 
-// Digits, perhaps a point and up to nine more, perhaps a unit. -EINVAL when it is none, -ERANGE past 30 years.
+// Digits, perhaps a point and up to nine more, perhaps a unit. -EINVAL when it is none, -ERANGE
+// when it is more than any option takes.
 static int
 parse_time(struct bk_str value, uint64_t *ret)
 {
     static const struct {
         const char *name;
         uint64_t ns;
-    } units[] = {{"", BK_SEC}, {"s", BK_SEC}, {"ms", BK_MSEC}, {"m", 60 * BK_SEC}, {"h", 3600 * BK_SEC}};
+    } units[] = {{"", BK_SEC}, {"s", BK_SEC}, {"ms", BK_MSEC}, {"m", 60 * BK_SEC},
+                 {"h", 3600 * BK_SEC}};
     if (bk_str_equal_nocase(value, BK_STR("off"))) {
         *ret = 0;
         return 0;
@@ -228,8 +235,8 @@ parse_time(struct bk_str value, uint64_t *ret)
     if (error)
         return error;
     if (at < value.len && value.at[at] == '.') {
-        for (at++; at < value.len && isdigit((unsigned char)value.at[at]); at++, fraction_digits++) {
-            if (fraction_digits >= 9)
+        for (at++; at < value.len && isdigit((unsigned char)value.at[at]); at++) {
+            if (++fraction_digits > 9)
                 return -EINVAL;
             fraction = fraction * 10 + (uint64_t)(value.at[at] - '0');
             scale *= 10;
@@ -300,7 +307,8 @@ set_word(struct setting *s)
     size_t len = 0;
     words = bk_str_of(s->option->range);
     while (bk_str_next_item(&words, '|', &word) && len < sizeof(list))
-        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len ? ", " : "", (int)word.len, word.at);
+        len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len ? ", " : "",
+                                (int)word.len, word.at);
     return refuse(s, strchr(list, ',') ? "one of %s" : "only %s", list);
 }
 
@@ -334,8 +342,8 @@ set_list(struct setting *s)
     return 0;
 }
 
-// Whether items of these origins may stand together: both from the command line, say. Defaults never mix with anything, so
-// that a worker which is told a default list once more does not have it twice.
+// Whether items of these origins may stand together: both from the command line, say. Defaults
+// never mix with anything, or a worker that is told a default list would have it twice.
 static bool
 same_kind(const char *a, const char *b)
 {

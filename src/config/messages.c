@@ -5,8 +5,8 @@
 
 static const struct bk_message_info messages[] = {
 #define GROUP(title)
-#define X(name_, key_, exit_code_, level_, text_) \
-    [BK_KEY_##name_] = {.key = key_, .exit_code = exit_code_, .level = BK_LOG_##level_, .text = text_},
+#define X(name_, key_, code_, level_, text_) \
+    [BK_KEY_##name_] = {.key = key_, .exit_code = code_, .level = BK_LOG_##level_, .text = text_},
 #include "config/messages.def"
 #undef X
 #undef GROUP

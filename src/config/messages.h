@@ -1,5 +1,5 @@
-// The table of all keys a user can see (messages.def). The master, the engine and, through the extension module, the Python
-// side look here for the level and the exit code that belong to a key.
+// The table of all keys a user can see (messages.def). The master, the engine and, through the extension module, the
+// Python side look here for the level and the exit code that belong to a key.
 #pragma once
 
 #include "base/log.h"

@@ -10,9 +10,10 @@
 static const struct bk_option options[] = {
 #define GROUP(text)
 #define X(type_, key_, name_, letter_, fallback_, range_, scope_, gunicorn_, uwsgi_, meta_, help_) \
-    {.type = BK_OPTION_##type_, .scope = BK_OPTION_##scope_, .letter = letter_, .key = #key_, .name = name_, \
-     .fallback = fallback_, .range = range_, .gunicorn = gunicorn_, .uwsgi = uwsgi_, .meta = meta_, .help = help_, \
-     .line = __LINE__, .offset = offsetof(struct bk_config, key_)},
+    {.type = BK_OPTION_##type_, .scope = BK_OPTION_##scope_, .letter = letter_, .key = #key_, \
+     .name = name_, .fallback = fallback_, .range = range_, .gunicorn = gunicorn_, \
+     .uwsgi = uwsgi_, .meta = meta_, .help = help_, .line = __LINE__, \
+     .offset = offsetof(struct bk_config, key_)},
 #include "config/options.def"
 #undef X
 #undef GROUP

@@ -37,7 +37,7 @@ struct bk_option {
 const struct bk_option *bk_options(unsigned *ret_count);
 // By key, NULL when there is none.
 const struct bk_option *bk_option_find(struct bk_str key);
-// By the name on the command line without dashes, or a second name of it; - and _ are the same. NULL when there is none.
+// By the name on the command line without dashes, or a second name of it; - and _ are the same. NULL: unknown.
 const struct bk_option *bk_option_named(struct bk_str name);
 // By the short name.
 const struct bk_option *bk_option_lettered(char letter);

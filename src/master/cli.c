@@ -1,4 +1,5 @@
-// From argv and the environment to struct bk_master_start: read, check, say what is wrong. See cli.h for who calls it.
+// From argv and the environment to struct bk_master_start: read, check, say what is wrong. See
+// cli.h for who calls it.
 #include "master/cli.h"
 
 #include <stdarg.h>

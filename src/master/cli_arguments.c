@@ -1,5 +1,5 @@
-// Reads the words of the command line, the GNU way: long and short names, options and the application in any order, -- ends
-// the options. No name is ever completed from a prefix. Called by cli.c.
+// Reads the words of the command line, the GNU way: long and short names, options and application
+// in any order, -- ends the options. No name is completed from a prefix. Called by cli.c.
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -35,7 +35,8 @@ bk__cli_read_arguments(struct bk__cli *read)
     }
 }
 
-// The console script puts these first: --invoker-python PATH, --invoker-flag FLAG, --invoker-path TEXT. Users never see them.
+// The console script puts these first, users never see them: --invoker-python PATH,
+// --invoker-flag FLAG, --invoker-path TEXT.
 static void
 read_invoker(struct bk__cli *read)
 {
@@ -73,7 +74,8 @@ keep_arguments(struct bk__cli *read)
     start->arguments = words;
 }
 
-static void set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed, const char *value, bool off);
+static void set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed,
+                     const char *value, bool off);
 static void set_from_next(struct bk__cli *read, const struct bk_option *option, const char *typed);
 static void read_unknown(struct bk__cli *read, const char *typed, bool has_value);
 
@@ -124,9 +126,11 @@ read_short(struct bk__cli *read, const char *word)
         set_from_next(read, option, typed);
 }
 
-// --sendfile, --sendfile=off, --sendfile off, --no-sendfile. The third form needs a word that can only mean the switch.
+// --sendfile, --sendfile=off, --sendfile off, --no-sendfile. The third form needs a word that can
+// only mean the switch.
 static void
-set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed, const char *value, bool off)
+set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed, const char *value,
+         bool off)
 {
     static const char *const switches[] = {"on", "off", "true", "false", "yes", "no", "1", "0"};
     if (off && value) {
@@ -136,7 +140,9 @@ set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed
     for (unsigned i = 0; i < BK_COUNT(switches) && !off && !value && read->at < read->argc; i++)
         if (bk_str_equal_nocase(bk_str_of(switches[i]), bk_str_of(read->argv[read->at])))
             value = read->argv[read->at++];
-    bk__cli_set(read, option, typed, off ? BK_STR("off") : value ? bk_str_of(value) : BK_STR("on"), "command line");
+    if (!value)
+        value = off ? "off" : "on";
+    bk__cli_set(read, option, typed, bk_str_of(value), "command line");
 }
 
 // Whether the next word is there and can be a value: an option is none, but "-" and "-1" are.
@@ -153,7 +159,8 @@ set_from_next(struct bk__cli *read, const struct bk_option *option, const char *
     if (value_follows(read))
         bk__cli_set(read, option, typed, bk_str_of(read->argv[read->at++]), "command line");
     else
-        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s needs a value: %s %s", typed, typed, option->meta);
+        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s needs a value: %s %s", typed, typed,
+                        option->meta);
 }
 
 static void
@@ -164,9 +171,12 @@ read_unknown(struct bk__cli *read, const char *typed, bool has_value)
     bk__cli_problem(read, hint.key, hint.detail, "%s", hint.text);
     if (has_value)
         return;
-    if (!hint.known)
+    if (!hint.known) {
         read->lost = true;
-    else if (hint.takes_value && value_follows(read) && read->at < read->argc)
+        if (read->at < read->argc && strcmp(read->argv[read->at], "-") == 0)
+            read->at++;  // can only be its value
+    }
+    if (hint.known && hint.takes_value && value_follows(read))
         read->at++;
 }
 
@@ -183,6 +193,6 @@ read_app(struct bk__cli *read, const char *word)
         return;  // perhaps the value of the unknown option
     size_t first_len = bk_str_escape(first, sizeof(first), bk_str_of(read->config->app));
     size_t other_len = bk_str_escape(other, sizeof(other), bk_str_of(word));
-    bk__cli_problem(read, BK_KEY_APP_SEVERAL, "", "more than one application: '%.*s' and '%.*s'", (int)first_len, first,
-                    (int)other_len, other);
+    bk__cli_problem(read, BK_KEY_APP_SEVERAL, "", "more than one application: '%.*s' and '%.*s'",
+                    (int)first_len, first, (int)other_len, other);
 }

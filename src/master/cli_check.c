@@ -1,5 +1,6 @@
-// What can be checked only when all settings are known, still without a socket or Python: rules between them, directories
-// and interpreters they name, the application. Called by cli.c after everything has been read.
+// What can be checked only when all settings are known, still without a socket or Python: rules
+// between them, directories and interpreters they name, the application. Called by cli.c after
+// everything has been read.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,7 +48,8 @@ check_binds(struct bk__cli *read)
     for (unsigned i = 0; i < binds->count; i++)
         for (unsigned k = 0; k < i; k++)
             if (strcmp(binds->items[i], binds->items[k]) == 0)
-                bk__cli_problem(read, BK_KEY_OPTION_CONFLICT, "", "--bind '%s' is given twice", binds->items[i]);
+                bk__cli_problem(read, BK_KEY_OPTION_CONFLICT, "", "--bind '%s' is given twice",
+                                binds->items[i]);
 }
 
 static void
@@ -59,13 +61,15 @@ check_chdir(struct bk__cli *read)
         return;
     char shown[300];
     int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(directory));
+    const char *why = NULL;
     if (stat(directory, &status) < 0)
-        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': %s", len, shown,
-                        errno == ENOENT ? "no such directory" : errno == EACCES ? "permission denied" : "cannot be entered");
+        why = errno == EACCES ? "permission denied" : "no such directory";
     else if (!S_ISDIR(status.st_mode))
-        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': not a directory", len, shown);
+        why = "not a directory";
     else if (access(directory, X_OK) < 0)
-        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': permission denied", len, shown);
+        why = "permission denied";
+    if (why)
+        bk__cli_problem(read, BK_KEY_CHDIR_MISSING, "", "--chdir '%.*s': %s", len, shown, why);
 }
 
 static void
@@ -74,11 +78,12 @@ check_venv(struct bk__cli *read)
     char python[4096], found[300], first[100], detail[700] = "", shown[300];
     struct stat status;
     const char *venv = read->config->venv, *why = NULL;
+    snprintf(python, sizeof(python), "%s/bin/python", venv);
     if (stat(venv, &status) < 0)
         why = errno == EACCES ? "permission denied" : "no such directory";
     else if (!S_ISDIR(status.st_mode))
         why = "not a directory";
-    else if (snprintf(python, sizeof(python), "%s/bin/python", venv) >= (int)sizeof(python) || access(python, X_OK) < 0)
+    else if (access(python, X_OK) < 0)
         why = "not a virtual environment, it has no bin/python";
     if (!why)
         return;
@@ -86,7 +91,8 @@ check_venv(struct bk__cli *read)
         snprintf(detail, sizeof(detail), "found here: %s\ntry: barkeep --venv %s %s", found, first,
                  read->config->app ? read->config->app : "module:callable");
     else
-        snprintf(detail, sizeof(detail), "try: python3 -m venv .venv && .venv/bin/pip install barkeep");
+        snprintf(detail, sizeof(detail),
+                 "try: python3 -m venv .venv && .venv/bin/pip install barkeep");
     int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(venv));
     bk__cli_problem(read, BK_KEY_VENV_MISSING, detail, "--venv '%.*s': %s", len, shown, why);
 }
@@ -110,17 +116,20 @@ check_python(struct bk__cli *read)
                     strchr(python, '/') ? "no such program" : "no such program in PATH");
 }
 
-// With PORT set, the platform's router is the only one that can connect, so trusting all peers is what it asks for.
+// With PORT set, the platform's router is the only one that can connect, so trusting all peers is
+// what it asks for.
 static void
 check_trust(struct bk__cli *read)
 {
     const struct bk_text_list *list = &read->config->forwarded_allow_ips;
     const char *port = bk__cli_environment(read, "PORT");
+    bool all = false;
     for (unsigned i = 0; i < list->count; i++)
-        if (strcmp(list->items[i], "*") == 0 && !(port && *port))
-            bk__cli_problem(read, BK_KEY_FORWARDED_ALL, "",
-                            "forwarded-allow-ips is * (%s): every client can claim any address and https",
-                            bk_config_origin(read->config, "forwarded_allow_ips"));
+        all = all || strcmp(list->items[i], "*") == 0;
+    if (all && !(port && *port))
+        bk__cli_problem(read, BK_KEY_FORWARDED_ALL, "",
+                        "--forwarded-allow-ips is * (%s): every client can claim any address",
+                        bk_config_origin(read->config, "forwarded_allow_ips"));
 }
 
 static void
@@ -131,6 +140,7 @@ check_app(struct bk__cli *read)
     if (!bk__cli_find_apps(directory, found, sizeof(found), best, sizeof(best)))
         snprintf(detail, sizeof(detail), "try: barkeep module:callable");
     else
-        snprintf(detail, sizeof(detail), "found here: %s\ntry: barkeep %s", found, *best ? best : "module:callable");
+        snprintf(detail, sizeof(detail), "found here: %s\ntry: barkeep %s", found,
+                 *best ? best : "module:callable");
     bk__cli_problem(read, BK_KEY_APP_MISSING, detail, "which application?");
 }

@@ -1,5 +1,6 @@
-// Settings from the environment: BARKEEP_<KEY> for each option, and the three variables that platforms set for every
-// server. The command line is stronger, so a variable whose option was given there is not even looked at. Called by cli.c.
+// Settings from the environment: BARKEEP_<KEY> for each option, and the three variables that
+// platforms set for every server. The command line is stronger, so a variable whose option was
+// given there is not even looked at. Called by cli.c.
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -22,7 +23,8 @@ bk__cli_read_environment(struct bk__cli *read)
         if (strncmp(*entry, PREFIX, strlen(PREFIX)) == 0)
             read_prefixed(read, *entry);
     read_common(read, "WEB_CONCURRENCY", "workers", false);
-    // Empty means "believe nobody" here, as in Gunicorn; for the others it is how a compose file says "not set".
+    // Empty means "believe nobody" here, as in Gunicorn. Elsewhere it is how a compose file says
+    // "not set".
     read_common(read, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips", true);
     read_port(read);
 }
@@ -63,20 +65,23 @@ read_prefixed(struct bk__cli *read, const char *entry)
         return;
     size_t shown_len = bk_str_escape(shown, sizeof(shown), bk_str_of(name));
     if (bk_hint_near(bk_str_of(key), BK_HINT_ENVIRONMENT, near, sizeof(near)))
-        bk__cli_problem(read, BK_KEY_ENVIRONMENT_UNKNOWN, "", "the environment variable %.*s belongs to no setting; near: %s",
+        bk__cli_problem(read, BK_KEY_ENVIRONMENT_UNKNOWN, "",
+                        "the environment variable %.*s belongs to no setting; near: %s",
                         (int)shown_len, shown, near);
     else
-        bk__cli_problem(read, BK_KEY_ENVIRONMENT_UNKNOWN, "", "the environment variable %.*s belongs to no setting",
-                        (int)shown_len, shown);
+        bk__cli_problem(read, BK_KEY_ENVIRONMENT_UNKNOWN, "",
+                        "the environment variable %.*s belongs to no setting", (int)shown_len,
+                        shown);
 }
 
-// Kubernetes gives each pod BARKEEP_SERVICE_HOST, BARKEEP_PORT=tcp://... and more for a service that is called barkeep.
+// Kubernetes gives each pod BARKEEP_SERVICE_HOST, BARKEEP_PORT=tcp://... and more for a service
+// that is called barkeep.
 static bool
 from_kubernetes(const char *name, const char *value)
 {
     const char *rest = name + strlen(PREFIX);
     return strncmp(rest, "SERVICE_", 8) == 0 || strncmp(rest, "PORT_", 5) == 0
-        || (strcmp(rest, "PORT") == 0 && strstr(value, "://"));
+           || (strcmp(rest, "PORT") == 0 && strstr(value, "://"));
 }
 
 static void
@@ -90,7 +95,7 @@ read_common(struct bk__cli *read, const char *name, const char *key, bool empty_
     bk__cli_set(read, bk_option_find(bk_str_of(key)), name, bk_str_of(value), origin);
 }
 
-// PORT alone chooses the address too: platforms that set it forward to all interfaces' port, never to loopback.
+// PORT alone chooses the address too: the platforms that set it connect from outside.
 static void
 read_port(struct bk__cli *read)
 {
@@ -103,8 +108,8 @@ read_port(struct bk__cli *read)
     if (!value || !*value) {
         bk__cli_set(read, option, "--bind", BK_STR("127.0.0.1:8000"), "default");
     } else if (bk_str_parse_u64(bk_str_of(value), 65535, &port) < 0) {
-        bk__cli_refuse(read, option, "PORT", bk_str_of(value), "environment PORT", BK_KEY_OPTION_VALUE,
-                       "a port is 0 to 65535");
+        bk__cli_refuse(read, option, "PORT", bk_str_of(value), "environment PORT",
+                       BK_KEY_OPTION_VALUE, "a port is 0 to 65535");
     } else {
         snprintf(address, sizeof(address), "0.0.0.0:%u", (unsigned)port);
         bk__cli_set(read, option, "PORT", bk_str_of(address), "environment PORT");

@@ -1,5 +1,6 @@
-// What lies around in a directory: applications (files are read as text, never imported) and virtual environments. Only for
-// hints below an error, so everything is bounded and a wrong guess costs nothing. Called by cli_check.c.
+// What lies around in a directory: applications (files are read as text, never imported) and
+// virtual environments. Only for hints below an error, so everything is bounded and a wrong guess
+// costs nothing. Called by cli_check.c.
 #include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #define SHOWN_MAX 4             // printed
 
 struct app {
-    int rank;  // what to recommend first: 0 surely WSGI, 1 unknown, 2 a factory, 3 another interface
+    int rank;  // what to recommend first: 0 surely WSGI, 1 unknown, 2 a factory, 3 not WSGI
     char file[120];
     char attribute[16];
     const char *kind;  // "WSGI", "Flask", "" when it could not be seen
@@ -49,8 +50,9 @@ bk__cli_find_apps(const char *directory, char *out, size_t room, char *ret_try, 
     for (unsigned i = 0; i < search.count && i < SHOWN_MAX && len < room; i++) {
         const struct app *app = &search.apps[i];
         bool has_kind = *app->kind != '\0';
-        len += (size_t)snprintf(out + len, room - len, "%s%s has '%s'%s%s%s", i ? ", " : "", app->file, app->attribute,
-                                has_kind ? " (" : "", app->kind, has_kind ? ")" : "");
+        len += (size_t)snprintf(out + len, room - len, "%s%s has '%s'%s%s%s", i ? ", " : "",
+                                app->file, app->attribute, has_kind ? " (" : "", app->kind,
+                                has_kind ? ")" : "");
     }
     if (search.count && search.apps[0].rank < 3)
         write_module(ret_try, try_room, &search.apps[0]);
@@ -84,7 +86,7 @@ static bool is_usual(const char *name);
 static bool is_package_directory(const struct search *search, const char *name);
 static void look_into_file(struct search *search, const char *file);
 
-// All modules of the directory, and of the directories in it those that usually hold an application.
+// All modules of the directory; in the directories below those that usually hold an application.
 static void
 look_into_directory(struct search *search, const char *below, bool only_usual)
 {
@@ -114,15 +116,18 @@ is_module(const char *name)
     if (len <= 3 || strcmp(name + stem, ".py") != 0 || (name[0] >= '0' && name[0] <= '9'))
         return false;
     for (size_t i = 0; i < stem; i++)
-        if (!(name[i] == '_' || (name[i] >= '0' && name[i] <= '9') || ((name[i] | 32) >= 'a' && (name[i] | 32) <= 'z')))
+        if (!(name[i] == '_' || (name[i] >= '0' && name[i] <= '9')
+              || ((name[i] | 32) >= 'a' && (name[i] | 32) <= 'z')))
             return false;
-    return strncmp(name, "test_", 5) != 0 && strcmp(name, "conftest.py") != 0 && strcmp(name, "setup.py") != 0;
+    return strncmp(name, "test_", 5) != 0 && strcmp(name, "conftest.py") != 0
+           && strcmp(name, "setup.py") != 0;
 }
 
 static bool
 is_usual(const char *name)
 {
-    static const char *const usual[] = {"wsgi.py", "asgi.py", "app.py", "main.py", "server.py", "__init__.py"};
+    static const char *const usual[] = {
+        "wsgi.py", "asgi.py", "app.py", "main.py", "server.py", "__init__.py"};
     for (unsigned i = 0; i < BK_COUNT(usual); i++)
         if (strcmp(usual[i], name) == 0)
             return true;
@@ -137,7 +142,8 @@ is_package_directory(const struct search *search, const char *name)
     struct stat status;
     if (strpbrk(name, ".- ") || strcmp(name, "node_modules") == 0 || strcmp(name, "tests") == 0)
         return false;
-    if (snprintf(path, sizeof(path), "%s/%s/pyvenv.cfg", search->directory, name) >= (int)sizeof(path))
+    if (snprintf(path, sizeof(path), "%s/%s/pyvenv.cfg", search->directory, name)
+        >= (int)sizeof(path))
         return false;
     if (access(path, F_OK) == 0)
         return false;
@@ -170,8 +176,8 @@ look_into_file(struct search *search, const char *file)
     if (best.rank == 9 || search->count >= FOUND_MAX)
         return;
     const char *package = strstr(file, "/__init__.py");
-    snprintf(best.file, sizeof(best.file), "%.*s%s", package ? (int)(package - file) : (int)strlen(file), file,
-             package ? ".py" : "");
+    snprintf(best.file, sizeof(best.file), "%.*s%s",
+             package ? (int)(package - file) : (int)strlen(file), file, package ? ".py" : "");
     search->apps[search->count++] = best;
 }
 
@@ -181,8 +187,10 @@ static void judge_function(const char *parameters, bool is_async, struct app *re
 static bool
 look_at_line(const char *line, struct app *ret)
 {
-    static const char *const names[] = {"application", "app"}, *const factories[] = {"create_app", "make_app"};
-    bool is_async = strncmp(line, "async def ", 10) == 0, is_function = is_async || strncmp(line, "def ", 4) == 0;
+    static const char *const names[] = {"application", "app"};
+    static const char *const factories[] = {"create_app", "make_app"};
+    bool is_async = strncmp(line, "async def ", 10) == 0;
+    bool is_function = is_async || strncmp(line, "def ", 4) == 0;
     const char *at = is_async ? line + 10 : is_function ? line + 4 : line;
     *ret = (struct app){.rank = 9, .kind = ""};
     for (unsigned i = 0; i < BK_COUNT(names) && ret->rank == 9; i++) {
@@ -197,9 +205,9 @@ look_at_line(const char *line, struct app *ret)
         else if (!is_function && equals && equals[0] == '=' && equals[1] != '=')
             judge_assignment(equals + 1, ret);
     }
-    for (unsigned i = 0; i < BK_COUNT(factories) && ret->rank == 9 && is_function && !is_async; i++) {
+    for (unsigned i = 0; i < BK_COUNT(factories) && ret->rank == 9; i++) {
         size_t len = strlen(factories[i]);
-        if (strncmp(at, factories[i], len) != 0 || at[len] != '(')
+        if (!is_function || is_async || strncmp(at, factories[i], len) != 0 || at[len] != '(')
             continue;
         snprintf(ret->attribute, sizeof(ret->attribute), "%s", factories[i]);
         ret->rank = 2;
@@ -215,10 +223,12 @@ judge_assignment(const char *value, struct app *ret)
         const char *word, *kind;
         int rank;
     } makers[] = {
-        {"falcon.asgi.", "ASGI", 3}, {"get_asgi_application(", "ASGI", 3}, {"FastAPI(", "FastAPI", 3},
-        {"Starlette(", "Starlette", 3}, {"Quart(", "Quart", 3}, {"Litestar(", "Litestar", 3},
-        {"Flask(", "Flask", 0}, {"get_wsgi_application(", "Django", 0}, {"Bottle(", "Bottle", 0},
-        {"default_app(", "Bottle", 0}, {"falcon.App(", "Falcon", 0}, {"make_wsgi_app(", "Pyramid", 0},
+        {"falcon.asgi.", "ASGI", 3}, {"get_asgi_application(", "ASGI", 3},
+        {"FastAPI(", "FastAPI", 3}, {"Starlette(", "Starlette", 3},
+        {"Quart(", "Quart", 3}, {"Litestar(", "Litestar", 3},
+        {"Flask(", "Flask", 0}, {"get_wsgi_application(", "Django", 0},
+        {"Bottle(", "Bottle", 0}, {"default_app(", "Bottle", 0},
+        {"falcon.App(", "Falcon", 0}, {"make_wsgi_app(", "Pyramid", 0},
     };
     ret->rank = 1;
     for (unsigned i = 0; i < BK_COUNT(makers); i++) {
@@ -249,7 +259,8 @@ judge_function(const char *parameters, bool is_async, struct app *ret)
 static bool read_venv(const char *directory, const char *name, char version[32]);
 
 unsigned
-bk__cli_find_venvs(const char *directory, char *out, size_t room, char *ret_first, size_t first_room)
+bk__cli_find_venvs(const char *directory, char *out, size_t room, char *ret_first,
+                   size_t first_room)
 {
     struct dirent **names = NULL;
     unsigned found = 0;
@@ -259,8 +270,9 @@ bk__cli_find_venvs(const char *directory, char *out, size_t room, char *ret_firs
     for (int i = 0; i < count; i++) {
         char version[32];
         if (found < SHOWN_MAX && len < room && read_venv(directory, names[i]->d_name, version)) {
-            len += (size_t)snprintf(out + len, room - len, "%s%s%s%s%s", found ? ", " : "", names[i]->d_name,
-                                    *version ? " (python " : "", version, *version ? ")" : "");
+            len += (size_t)snprintf(out + len, room - len, "%s%s%s%s%s", found ? ", " : "",
+                                    names[i]->d_name, *version ? " (python " : "", version,
+                                    *version ? ")" : "");
             if (!found++)
                 snprintf(ret_first, first_room, "%s", names[i]->d_name);
         }
@@ -270,8 +282,8 @@ bk__cli_find_venvs(const char *directory, char *out, size_t room, char *ret_firs
     return found;
 }
 
-// A directory with pyvenv.cfg and an interpreter; the version is in the file ("version = 3.13.1", by virtualenv
-// "version_info = 3.13.1.final.0").
+// A directory with pyvenv.cfg and an interpreter; the version is in the file ("version = 3.13.1",
+// by virtualenv "version_info = 3.13.1.final.0").
 static bool
 read_venv(const char *directory, const char *name, char version[32])
 {

@@ -32,7 +32,8 @@ struct bk__cli {
 
 // cli.c
 // Notes a mistake (or a warning, by the key's level); said later, in the order of these calls.
-void bk__cli_problem(struct bk__cli *read, enum bk_key key, const char *detail, const char *format, ...) BK_PRINTF(4, 5);
+void bk__cli_problem(struct bk__cli *read, enum bk_key key, const char *detail, const char *format, ...)
+    BK_PRINTF(4, 5);
 // Zeroed memory that lives as long as the bk_cli; NULL when there is none left, which is noted.
 void *bk__cli_take(struct bk__cli *read, size_t size);
 // A copy that lives as long; "" when out of memory, which is noted.
@@ -49,7 +50,7 @@ void bk__cli_read_environment(struct bk__cli *read);
 const char *bk__cli_environment(const struct bk__cli *read, const char *name);
 
 // cli_value.c
-// Sets `option` from `origin`, or notes why not. `typed` is how the user named it: "--workers", "-w", "WEB_CONCURRENCY".
+// Sets `option` from `origin`, or notes why not. `typed` is what the user wrote: "--workers", "-w", "WEB_CONCURRENCY".
 void bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed, struct bk_str value,
                  const char *origin);
 // The same for text that is already known to be wrong.
@@ -61,8 +62,8 @@ void bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const 
 void bk__cli_check(struct bk__cli *read);
 
 // cli_found.c
-// "app.py has 'application' (WSGI), api.py has 'app' (FastAPI)": applications in `directory` and one below, by reading, not
-// importing. `ret_try` gets what to put on the command line for the best of them. Returns how many; 0 leaves both "".
+// "app.py has 'application' (WSGI), api.py has 'app' (FastAPI)": applications in `directory` and one below, by reading,
+// not importing. `ret_try` gets the argument that starts the best of them. Returns how many; 0 leaves both "".
 unsigned bk__cli_find_apps(const char *directory, char *out, size_t room, char *ret_try, size_t try_room);
 // ".venv (python 3.13.1)": virtual environments in `directory`; `ret_first` gets the name of the first.
 unsigned bk__cli_find_venvs(const char *directory, char *out, size_t room, char *ret_first, size_t first_room);

@@ -1,13 +1,10 @@
-// --help, --version and --print-config, all made from the table of options. Called by cli.c; writes to standard output.
+// --help, --version and --print-config, all made from the table of options. Called by cli.c; writes
+// to standard output.
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <sys/utsname.h>
 #include <unistd.h>
-
-#ifdef __GLIBC__
-#include <gnu/libc-version.h>
-#endif
 
 #include "master/cli_internal.h"
 
@@ -15,9 +12,19 @@
 
 #define NAME_COLUMNS 34  // where the descriptions of --help begin
 
+static const char introduction[] =
+    "Serves a WSGI application. MODULE is dotted (shop.wsgi) or a file (./app.py); CALLABLE is a name "
+    "in it, 'application' or 'app' when left out, or a call that makes the application: "
+    "'app:create_app()'.";
+static const char closing[] =
+    "TIME is in seconds, or 250ms, 30s, 5m, 1h. BYTES takes K, M, G. Each option can also be set by "
+    "an environment variable, --keep-alive by BARKEEP_KEEP_ALIVE; WEB_CONCURRENCY sets --workers, "
+    "PORT the port and FORWARDED_ALLOW_IPS its option. The command line is stronger.";
+
 static unsigned terminal_width(void);
 static void print_wrapped(const char *text, unsigned indent, unsigned column, unsigned width);
 static void print_option(const struct bk_option *option, unsigned width);
+static bool names_all_words(const struct bk_option *option);
 static int finish(void);
 
 int
@@ -27,9 +34,7 @@ bk__cli_print_help(void)
     const struct bk_option *options = bk_options(&count);
     const char *group = "";
     printf("usage: barkeep [options] MODULE[:CALLABLE]\n\n");
-    print_wrapped("Serves a WSGI application. MODULE is dotted (shop.wsgi) or a file (./app.py); CALLABLE is a name in it, "
-                  "'application' or 'app' when left out, or a call that makes the application: 'app:create_app()'.",
-                  0, 0, width);
+    print_wrapped(introduction, 0, 0, width);
     for (unsigned i = 0; i < count; i++) {
         if (strcmp(group, bk_option_group(&options[i])) != 0) {
             group = bk_option_group(&options[i]);
@@ -42,10 +47,7 @@ bk__cli_print_help(void)
     printf("  -v, --version");
     print_wrapped("print the versions of everything inside and exit", NAME_COLUMNS, 15, width);
     printf("\n");
-    print_wrapped("TIME is in seconds, or 250ms, 30s, 5m, 1h. BYTES takes K, M, G. Each option can also be set by an "
-                  "environment variable, --keep-alive by BARKEEP_KEEP_ALIVE; WEB_CONCURRENCY sets --workers, PORT the "
-                  "port and FORWARDED_ALLOW_IPS its option. The command line is stronger.",
-                  0, 0, width);
+    print_wrapped(closing, 0, 0, width);
     return finish();
 }
 
@@ -69,18 +71,32 @@ print_option(const struct bk_option *option, unsigned width)
     char text[600];
     char letter[5] = {'-', option->letter, ',', ' ', '\0'};
     bool can_be_off = option->type == BK_OPTION_BOOL && option->scope != BK_OPTION_ACTION;
-    int column = printf("  %s--%s%s%s%s", option->letter ? letter : "    ", can_be_off ? "[no-]" : "", option->name,
-                        *option->meta ? " " : "", option->meta);
+    int column = printf("  %s--%s%s%s%s", option->letter ? letter : "    ",
+                        can_be_off ? "[no-]" : "", option->name, *option->meta ? " " : "",
+                        option->meta);
     int len = snprintf(text, sizeof(text), "%s", option->help);
-    if (option->type == BK_OPTION_WORD && strchr(option->range, '|') && len < (int)sizeof(text)) {
+    if (option->type == BK_OPTION_WORD && !names_all_words(option)) {
         struct bk_str rest = bk_str_of(option->range), word;
-        for (bool first = true; bk_str_next_item(&rest, '|', &word) && len < (int)sizeof(text); first = false)
-            len += snprintf(text + len, sizeof(text) - (size_t)len, "%s%.*s", first ? ": " : ", ", (int)word.len, word.at);
+        for (const char *before = ": "; bk_str_next_item(&rest, '|', &word); before = ", ")
+            if (len < (int)sizeof(text))
+                len += snprintf(text + len, sizeof(text) - (size_t)len, "%s%.*s", before,
+                                (int)word.len, word.at);
     }
-    bool said = strstr(option->help, "default") || !*option->fallback || option->scope == BK_OPTION_ACTION;
-    if (!said && len < (int)sizeof(text))
+    bool said = strstr(option->help, "default") || option->scope == BK_OPTION_ACTION;
+    if (!said && *option->fallback && len < (int)sizeof(text))
         snprintf(text + len, sizeof(text) - (size_t)len, " (default %s)", option->fallback);
     print_wrapped(text, NAME_COLUMNS, column < 0 ? 0 : (unsigned)column, width);
+}
+
+// Whether the help text says all words a WORD option takes.
+static bool
+names_all_words(const struct bk_option *option)
+{
+    struct bk_str rest = bk_str_of(option->range), word;
+    while (bk_str_next_item(&rest, '|', &word))
+        if (!memmem(option->help, strlen(option->help), word.at, word.len))
+            return false;
+    return true;
 }
 
 // Prints words from `column` on, going to `indent` first and at each new line, and ends the line.
@@ -118,11 +134,12 @@ bk__cli_print_version(void)
 #else
     printf("  compiler: gcc %d.%d.%d\n", __GNUC__, __GNUC_MINOR__, __GNUC_PATCHLEVEL__);
 #endif
-#ifdef __GLIBC__
-    printf("  libc: glibc %s (built with %d.%d)\n", gnu_get_libc_version(), __GLIBC__, __GLIBC_MINOR__);
-#else
-    printf("  libc: not glibc\n");
+    char libc[64];
+    bool has_name = false;
+#ifdef _CS_GNU_LIBC_VERSION
+    has_name = confstr(_CS_GNU_LIBC_VERSION, libc, sizeof(libc)) > 0;
 #endif
+    printf("  libc: %s\n", has_name ? libc : "not glibc");
     if (uname(&kernel) == 0)
         printf("  kernel: %s %s %s\n", kernel.sysname, kernel.release, kernel.machine);
     printf("  protocols: HTTP/1.1, HTTP/1.0\n");
@@ -132,7 +149,8 @@ bk__cli_print_version(void)
 }
 
 static void print_setting(const struct bk_option *option, struct bk_str value, const char *origin);
-static size_t write_value(char *out, size_t room, const struct bk_option *option, struct bk_str value);
+static size_t write_value(char *out, size_t room, const struct bk_option *option,
+                          struct bk_str value);
 static size_t write_text(char *out, size_t room, struct bk_str value);
 
 int
@@ -178,9 +196,8 @@ static size_t
 write_value(char *out, size_t room, const struct bk_option *option, struct bk_str value)
 {
     if (option->type == BK_OPTION_BOOL)
-        return (size_t)snprintf(out, room, "%s", bk_str_equal(value, BK_STR("on")) ? "true" : "false");
-    bool number = option->type == BK_OPTION_INT || option->type == BK_OPTION_AUTO || option->type == BK_OPTION_SIZE
-        || option->type == BK_OPTION_TIME;
+        return (size_t)snprintf(out, room, bk_str_equal(value, BK_STR("on")) ? "true" : "false");
+    bool number = option->type != BK_OPTION_LIST && option->type != BK_OPTION_TEXT;
     for (size_t i = 0; i < value.len; i++)
         if (!strchr("0123456789.", value.at[i]))
             number = false;
@@ -195,7 +212,9 @@ write_value(char *out, size_t room, const struct bk_option *option, struct bk_st
         if (len > 1)
             len += (size_t)snprintf(out + len, room - len, ", ");
         // The variables given to workers hold secrets: their names are enough here.
-        const char *equals = strcmp(option->key, "env") == 0 ? memchr(item.at, '=', item.len) : NULL;
+        const char *equals = memchr(item.at, '=', item.len);
+        if (strcmp(option->key, "env") != 0)
+            equals = NULL;
         if (equals)
             item.len = (size_t)(equals - item.at);
         len += write_text(out + len, room - len, item);

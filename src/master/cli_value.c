@@ -1,5 +1,6 @@
-// Takes one value into the settings, or says why it cannot be: the wording of all [option-value] errors is here. Values that
-// only the net layer understands (addresses, networks) are checked before they are stored. Called by the other cli_*.c.
+// Takes one value into the settings, or says why it cannot be: the wording of all [option-value]
+// errors is here. Values that only the net layer understands (addresses, networks) are checked
+// before they are stored. Called by the other cli_*.c.
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,10 +23,10 @@ static bool fine_outside_config(const struct value *v);
 static bool fine_class(const struct value *v);
 
 void
-bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed, struct bk_str value,
-            const char *origin)
+bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed,
+            struct bk_str value, const char *origin)
 {
-    struct value v = {.read = read, .option = option, .typed = typed, .text = value, .origin = origin};
+    struct value v = {read, option, typed, value, origin};
     const char *why = "";
     if (!fine_outside_config(&v))
         return;
@@ -37,8 +38,8 @@ bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *ty
 }
 
 void
-bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const char *typed, struct bk_str value,
-               const char *origin, enum bk_key key, const char *why)
+bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const char *typed,
+               struct bk_str value, const char *origin, enum bk_key key, const char *why)
 {
     char shown[200];
     // -e holds secrets: only the name of the variable is shown.
@@ -46,7 +47,8 @@ bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const char 
         value.len = (size_t)((const char *)memchr(value.at, '=', value.len) - value.at);
     int len = (int)bk_str_escape(shown, sizeof(shown), value);
     if (strncmp(origin, "environment", 11) == 0)
-        bk__cli_problem(read, key, "", "%s '%.*s' (environment, sets --%s): %s", typed, len, shown, option->name, why);
+        bk__cli_problem(read, key, "", "%s '%.*s' (environment, sets --%s): %s", typed, len, shown,
+                        option->name, why);
     else
         bk__cli_problem(read, key, "", "%s '%.*s': %s", typed, len, shown, why);
 }
@@ -73,7 +75,8 @@ fine_outside_config(const struct value *v)
     }
     if (check != fine_bind || items)
         return true;
-    bk__cli_refuse(v->read, v->option, v->typed, v->text, v->origin, BK_KEY_OPTION_VALUE, "an address is missing");
+    bk__cli_refuse(v->read, v->option, v->typed, v->text, v->origin, BK_KEY_OPTION_VALUE,
+                   "an address is missing");
     return false;
 }
 
@@ -81,7 +84,10 @@ static bool
 fine_bind(const struct value *v, struct bk_str item)
 {
     static const char *const names[] = {
-        [BK_SCHEME_HTTPS] = "https", [BK_SCHEME_UWSGI] = "the uwsgi protocol", [BK_SCHEME_SCGI] = "SCGI"};
+        [BK_SCHEME_HTTPS] = "https",
+        [BK_SCHEME_UWSGI] = "the uwsgi protocol",
+        [BK_SCHEME_SCGI] = "SCGI",
+    };
     struct bk_bind bind;
     const char *why = "";
     if (bk_bind_parse(item, &bind, &why) < 0) {
@@ -113,7 +119,8 @@ fine_net(const struct value *v, struct bk_str item)
 static bool
 fine_class(const struct value *v)
 {
-    static const char *const later[] = {"gthread", "threads", "gevent", "asgi", "tornado", "uvicorn.workers.UvicornWorker"};
+    static const char *const later[] = {
+        "gthread", "threads", "gevent", "asgi", "tornado", "uvicorn.workers.UvicornWorker"};
     struct bk_str words = bk_str_of(v->option->range), word, near = {"", 0};
     struct bk_str text = bk_str_trim(v->text);
     while (bk_str_next_item(&words, '|', &word)) {
@@ -122,21 +129,23 @@ fine_class(const struct value *v)
         if (bk_str_distance(word, text, 2) <= 2)
             near = word;
     }
-    char shown[100], list[200];
-    int len = (int)bk_str_escape(shown, sizeof(shown), text), used = 0;
+    char shown[100];
+    int len = (int)bk_str_escape(shown, sizeof(shown), text);
+    const char *classes = v->option->range;
     for (unsigned i = 0; i < BK_COUNT(later); i++) {
         if (!bk_str_equal(bk_str_of(later[i]), text))
             continue;
-        bk__cli_problem(v->read, BK_KEY_OPTION_LATER, "", "worker class '%.*s' is not in this version yet, only %s", len,
-                        shown, v->option->range);
+        bk__cli_problem(v->read, BK_KEY_OPTION_LATER, "",
+                        "worker class '%.*s' is not in this version yet, only %s", len, shown,
+                        classes);
         return false;
     }
-    for (words = bk_str_of(v->option->range); bk_str_next_item(&words, '|', &word) && used < (int)sizeof(list);)
-        used += snprintf(list + used, sizeof(list) - (size_t)used, "%s%.*s", used ? ", " : "", (int)word.len, word.at);
     if (near.len)
-        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s'; did you mean %.*s? (%s)", len, shown,
-                        (int)near.len, near.at, list);
+        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "",
+                        "no worker class '%.*s'; did you mean %.*s? (%s)", len, shown,
+                        (int)near.len, near.at, classes);
     else
-        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s' (%s)", len, shown, list);
+        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s' (%s)", len,
+                        shown, classes);
     return false;
 }
