@@ -33,7 +33,7 @@ class Server:
     def __init__(self, app, *options, bind="127.0.0.1:0", workers=1, env=None, cwd=APPS, python=PYTHON, command=None,
                  stdin=subprocess.DEVNULL, preexec=None, close_fds=True):
         self.app, self.workers_wanted, self.cwd = app, workers, Path(cwd)
-        self.marker = f"BARKEEP_TEST_ID={secrets.token_hex(8)}"
+        self.marker = f"TEST_OF_BARKEEP={secrets.token_hex(8)}"
         binds = [] if bind is None else [bind] if isinstance(bind, str) else list(bind)
         self.command = list(command or [Path(python).parent / "barkeep"])
         self.command += [word for one in binds for word in ("--bind", one)]
