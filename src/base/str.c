@@ -1,0 +1,133 @@
+// Borrowed bytes: comparing, trimming, lists, numbers, escaping.
+#include "base/str.h"
+
+#include <errno.h>
+
+static unsigned char
+lower(char c)
+{
+    unsigned char u = (unsigned char)c;
+    return u >= 'A' && u <= 'Z' ? (unsigned char)(u | 0x20) : u;
+}
+
+bool
+bk_str_equal_nocase(struct bk_str a, struct bk_str b)
+{
+    if (a.len != b.len)
+        return false;
+    for (size_t i = 0; i < a.len; i++)
+        if (lower(a.at[i]) != lower(b.at[i]))
+            return false;
+    return true;
+}
+
+bool
+bk_str_starts(struct bk_str s, struct bk_str prefix)
+{
+    return s.len >= prefix.len && (prefix.len == 0 || memcmp(s.at, prefix.at, prefix.len) == 0);
+}
+
+struct bk_str
+bk_str_trim(struct bk_str s)
+{
+    while (s.len && (s.at[0] == ' ' || s.at[0] == '\t')) {
+        s.at++;
+        s.len--;
+    }
+    while (s.len && (s.at[s.len - 1] == ' ' || s.at[s.len - 1] == '\t'))
+        s.len--;
+    return s;
+}
+
+bool
+bk_str_next_item(struct bk_str *rest, char separator, struct bk_str *ret_item)
+{
+    if (!rest->at)
+        return false;
+    const char *found = rest->len ? memchr(rest->at, separator, rest->len) : NULL;
+    size_t len = found ? (size_t)(found - rest->at) : rest->len;
+    *ret_item = bk_str_trim((struct bk_str){rest->at, len});
+    if (found)
+        *rest = (struct bk_str){found + 1, rest->len - len - 1};
+    else
+        *rest = (struct bk_str){NULL, 0};
+    return true;
+}
+
+int
+bk_str_parse_u64(struct bk_str s, uint64_t max, uint64_t *ret)
+{
+    uint64_t value = 0;
+    if (s.len == 0)
+        return -EINVAL;
+    for (size_t i = 0; i < s.len; i++)
+        if (s.at[i] < '0' || s.at[i] > '9')
+            return -EINVAL;
+    for (size_t i = 0; i < s.len; i++) {
+        uint64_t digit = (uint64_t)(s.at[i] - '0');
+        if (digit > max || value > (max - digit) / 10)
+            return -ERANGE;
+        value = value * 10 + digit;
+    }
+    *ret = value;
+    return 0;
+}
+
+size_t
+bk_str_format_u64(char *out, uint64_t value)
+{
+    char digits[20];
+    size_t at = sizeof digits;
+    do
+        digits[--at] = (char)('0' + value % 10);
+    while (value /= 10);
+    memcpy(out, digits + at, sizeof digits - at);
+    return sizeof digits - at;
+}
+
+size_t
+bk_str_escape(char *out, size_t room, struct bk_str s)
+{
+    size_t len = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char)s.at[i];
+        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
+            if (len == room)
+                break;
+            out[len++] = (char)c;
+            continue;
+        }
+        if (room - len < 4)
+            break;
+        out[len++] = '\\';
+        out[len++] = 'x';
+        out[len++] = "0123456789abcdef"[c >> 4];
+        out[len++] = "0123456789abcdef"[c & 15];
+    }
+    return len;
+}
+
+unsigned
+bk_str_distance(struct bk_str a, struct bk_str b, unsigned limit)
+{
+    unsigned row[65];
+    if (a.len >= 64 || b.len >= 64)
+        return limit + 1;
+    for (unsigned j = 0; j <= b.len; j++)
+        row[j] = j;
+    for (unsigned i = 1; i <= a.len; i++) {
+        unsigned diagonal = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= b.len; j++) {
+            unsigned above = row[j];
+            unsigned best = diagonal + (lower(a.at[i - 1]) != lower(b.at[j - 1]));
+            if (above + 1 < best)
+                best = above + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+            diagonal = above;
+        }
+    }
+    return row[b.len] > limit ? limit + 1 : row[b.len];
+}
