@@ -1,0 +1,524 @@
+// Worker: one worker's life as Python sees it, and the pull loop that feeds the application.
+// python/barkeep/worker.py boots with it under the master, barkeep.run without one.
+#include "bkpy_host.h"
+
+#include <errno.h>
+#include <pthread.h>
+
+#include "allocator.h"
+#include "title.h"
+
+#define WHY_ROOM 4096
+#define PAIRS_MAX 4096
+
+struct worker {
+    PyObject_HEAD
+    struct bkpy_host *host;    // ref
+    struct bk_worker *worker;  // owns
+};
+
+// The one live worker of this process, for fork handlers, which get no argument.
+static _Atomic(struct bkpy_host *) alive;
+
+static int serve_loop(struct bkpy_host *host);
+
+// ---- life ---------------------------------------------------------------------------------------
+
+// Async-signal-safe. The child keeps no descriptor of ours, and every object of this module finds
+// its request over.
+static void
+in_child(void)
+{
+    struct bkpy_host *host = atomic_load(&alive);
+    if (!host || !host->engine)
+        return;
+    host->engine = NULL;
+    bk_worker_abandon(host->worker);
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+PyObject *
+bkpy_worker_forked(PyObject *module, PyObject *unused)
+{
+    in_child();
+    Py_RETURN_NONE;
+}
+
+static bool
+is_on(struct bk_worker *worker, const char *key)
+{
+    struct bk_str value = bk_worker_setting(worker, key);
+    return !bk_str_equal(value, BK_STR("off")) && !bk_str_equal(value, BK_STR("false"));
+}
+
+static bool
+check_alone(void)
+{
+    if (!atomic_load(&alive))
+        return true;
+    PyErr_SetString(PyExc_RuntimeError, "there is a Worker in this process already");
+    return false;
+}
+
+// Wraps a new worker; takes it over in any case.
+static PyObject *
+adopt(PyTypeObject *type, struct bk_worker *worker, bool is_alone)
+{
+    static const struct bk_host_ops ops = {
+        .abi = BK_HOST_ABI, .size = sizeof(ops), .name = "cpython", .release = bkpy_release_back};
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct bkpy_host *host = NULL;
+    struct worker *self = NULL;
+    PyObject *module = PyType_GetModule(type);
+    if (!module || !(host = bkpy_host_new(module, worker)))
+        goto failed;
+    if (bk_engine_attach(host->engine, &ops, host) < 0) {
+        PyErr_SetString(PyExc_ImportError, "the engine and the host are of different versions");
+        goto failed;
+    }
+    self = PyObject_New(struct worker, type);
+    if (!self)
+        goto failed;
+    self->host = host;
+    self->worker = worker;
+    host->alone = is_alone;
+    host->memo.on = is_on(worker, "header_memo");
+    if (is_on(worker, "arena_cache"))
+        bkpy_allocator_install();
+    pthread_once(&once, watch_forks);
+    atomic_store(&alive, host);
+    return (PyObject *)self;
+failed:
+    bk_worker_free(worker);
+    if (host)
+        bkpy_host_unref(host);
+    return NULL;
+}
+
+// OSError(errno, text), or the subclass that belongs to the number. The text is decoded leniently:
+// it may hold paths.
+static void
+raise_os_error(int error, const char *why)
+{
+    PyObject *text = PyUnicode_DecodeUTF8(why[0] ? why : strerror(-error),
+                                          (Py_ssize_t)strlen(why[0] ? why : strerror(-error)),
+                                          "backslashreplace");
+    PyObject *arguments = text ? Py_BuildValue("(iN)", -error, text) : NULL;
+    if (arguments)
+        PyErr_SetObject(PyExc_OSError, arguments);
+    Py_XDECREF(arguments);
+}
+
+static PyObject *
+worker_inherit(PyObject *type, PyObject *argument)
+{
+    struct bk_worker *worker = NULL;
+    char why[WHY_ROOM] = "";
+    int fd = PyObject_AsFileDescriptor(argument);
+    if (fd < 0 || !check_alone())
+        return NULL;
+    int result = bk_worker_inherit(fd, &worker, why, sizeof(why));
+    if (result >= 0)
+        return adopt((PyTypeObject *)type, worker, false);
+    raise_os_error(result, why);
+    return NULL;
+}
+
+// A value of a settings dict as text, new bytes object: str, True and False as on and off, numbers,
+// None as "".
+static PyObject *
+setting_text(PyObject *value)
+{
+    PyObject *text = value == Py_True    ? PyUnicode_FromString("on")
+                     : value == Py_False ? PyUnicode_FromString("off")
+                     : value == Py_None  ? PyUnicode_FromString("")
+                                         : PyObject_Str(value);
+    PyObject *bytes = text ? PyUnicode_EncodeFSDefault(text) : NULL;
+    Py_XDECREF(text);
+    if (bytes && strlen(PyBytes_AS_STRING(bytes)) != (size_t)PyBytes_GET_SIZE(bytes)) {
+        PyErr_SetString(PyExc_ValueError, "a setting contains a NUL");
+        Py_CLEAR(bytes);
+    }
+    return bytes;
+}
+
+// Appends key and value to `pairs` and keeps the objects that hold them alive in `owners`.
+static int
+add_pair(PyObject *owners, const char **pairs, unsigned *count, PyObject *key, PyObject *value)
+{
+    PyObject *key_bytes = setting_text(key), *value_bytes = key_bytes ? setting_text(value) : NULL;
+    int result = -1;
+    if (*count == PAIRS_MAX)
+        PyErr_SetString(PyExc_ValueError, "too many settings");
+    else if (value_bytes && PyList_Append(owners, key_bytes) == 0
+             && PyList_Append(owners, value_bytes) == 0)
+        result = 0;
+    if (result == 0) {
+        pairs[2 * *count] = PyBytes_AS_STRING(key_bytes);
+        pairs[2 * *count + 1] = PyBytes_AS_STRING(value_bytes);
+        ++*count;
+    }
+    Py_XDECREF(key_bytes);
+    Py_XDECREF(value_bytes);
+    return result;
+}
+
+static PyObject *
+worker_alone(PyObject *type, PyObject *settings)
+{
+    struct bk_worker *worker = NULL;
+    PyObject *key, *value, *result = NULL, *owners = PyList_New(0);
+    const char **pairs = PyMem_Malloc(sizeof(*pairs) * 2 * PAIRS_MAX);
+    unsigned count = 0;
+    char why[WHY_ROOM] = "";
+    if (!owners || !pairs || !check_alone())
+        goto out;
+    if (!PyDict_Check(settings)) {
+        PyErr_SetString(PyExc_TypeError, "Worker.alone takes a dict of settings");
+        goto out;
+    }
+    for (Py_ssize_t at = 0; PyDict_Next(settings, &at, &key, &value);) {
+        bool many = PyList_Check(value) || PyTuple_Check(value);
+        PyObject *items = many ? PySequence_Tuple(value) : PyTuple_Pack(1, value);
+        for (Py_ssize_t i = 0; items && i < PyTuple_GET_SIZE(items); i++)
+            if (add_pair(owners, pairs, &count, key, PyTuple_GET_ITEM(items, i)) < 0)
+                Py_CLEAR(items);
+        if (!items)
+            goto out;
+        Py_DECREF(items);
+    }
+    int error = bk_worker_alone(pairs, count, &worker, why, sizeof(why));
+    if (error >= 0)
+        result = adopt((PyTypeObject *)type, worker, true);
+    else if (error == -EINVAL || error == -ENOENT)
+        PyErr_SetString(PyExc_ValueError, why[0] ? why : strerror(-error));
+    else
+        raise_os_error(error, why);
+out:
+    PyMem_Free(pairs);
+    Py_XDECREF(owners);
+    return result;
+}
+
+static void
+worker_dealloc(PyObject *self)
+{
+    struct worker *worker = (struct worker *)self;
+    PyTypeObject *type = Py_TYPE(self);
+    struct bkpy_host *host = worker->host;
+    bool abandoned = !host->engine;
+    if (atomic_load(&alive) == host)
+        atomic_store(&alive, NULL);
+    host->engine = NULL;
+    host->worker = NULL;
+    if (!abandoned)
+        bk_worker_free(worker->worker);  // in a forked child the memory is left as it is
+    bkpy_host_clear(host);
+    bkpy_host_unref(host);
+    PyObject_Free(self);
+    Py_DECREF(type);
+}
+
+// ---- what the boot code asks and tells ----------------------------------------------------------
+
+// The C worker, or NULL with an exception in a forked child.
+static struct bk_worker *
+live(PyObject *self)
+{
+    struct worker *worker = (struct worker *)self;
+    if (worker->host->engine)
+        return worker->worker;
+    PyErr_SetString(PyExc_RuntimeError, "this worker belongs to the parent process");
+    return NULL;
+}
+
+static PyObject *
+text_of(struct bk_str text)
+{
+    return PyUnicode_DecodeFSDefaultAndSize(text.at ? text.at : "", (Py_ssize_t)text.len);
+}
+
+static PyObject *
+worker_setting(PyObject *self, PyObject *key)
+{
+    const char *text = PyUnicode_AsUTF8(key);
+    struct bk_worker *worker = text ? live(self) : NULL;
+    return worker ? text_of(bk_worker_setting(worker, text)) : NULL;
+}
+
+static PyObject *
+worker_arguments(PyObject *self, PyObject *unused)
+{
+    struct bk_worker *worker = live(self);
+    PyObject *list = worker ? PyList_New(0) : NULL;
+    struct bk_str text;
+    for (unsigned n = 0; list && bk_worker_argument(worker, n, &text); n++) {
+        PyObject *argument = text_of(text);
+        if (!argument || PyList_Append(list, argument) < 0)
+            Py_CLEAR(list);
+        Py_XDECREF(argument);
+    }
+    return list;
+}
+
+static PyObject *
+worker_number(PyObject *self, void *unused)
+{
+    return PyLong_FromUnsignedLong(bk_worker_number(((struct worker *)self)->worker));
+}
+
+static PyObject *
+worker_address(PyObject *self, void *unused)
+{
+    return text_of(bk_worker_address(((struct worker *)self)->worker));
+}
+
+static PyObject *
+worker_failed(PyObject *self, PyObject *args)
+{
+    int code;
+    const char *key, *text;
+    Py_ssize_t len;
+    if (!PyArg_ParseTuple(args, "iss#:failed", &code, &key, &text, &len))
+        return NULL;
+    struct bk_worker *worker = live(self);
+    if (!worker)
+        return NULL;
+    bk_worker_failed(worker, code, key, (struct bk_str){text, (size_t)len});
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_booting(PyObject *self, PyObject *text)
+{
+    Py_ssize_t len;
+    const char *at = PyUnicode_AsUTF8AndSize(text, &len);
+    struct bk_worker *worker = at ? live(self) : NULL;
+    if (!worker)
+        return NULL;
+    bk_worker_booting(worker, (struct bk_str){at, (size_t)len});
+    Py_RETURN_NONE;
+}
+
+// {"app": "x:y", ...} as "key=value" lines.
+static PyObject *
+join_facts(PyObject *facts)
+{
+    PyObject *key, *value, *text = PyUnicode_FromString("");
+    for (Py_ssize_t at = 0; text && PyDict_Next(facts, &at, &key, &value);) {
+        PyObject *line = PyUnicode_FromFormat("%S=%S", key, value), *joined = NULL;
+        PyObject *flat = line ? PyObject_CallMethod(line, "replace", "ss", "\n", " ") : NULL;
+        if (flat)
+            joined = PyUnicode_FromFormat("%U%U\n", text, flat);
+        Py_XDECREF(line);
+        Py_XDECREF(flat);
+        Py_SETREF(text, joined);
+    }
+    PyObject *bytes = text ? PyUnicode_AsEncodedString(text, "utf-8", "backslashreplace") : NULL;
+    Py_XDECREF(text);
+    return bytes;
+}
+
+static PyObject *
+worker_ready(PyObject *self, PyObject *facts)
+{
+    struct bk_worker *worker = live(self);
+    if (!worker)
+        return NULL;
+    if (!PyDict_Check(facts)) {
+        PyErr_SetString(PyExc_TypeError, "ready takes a dict of facts");
+        return NULL;
+    }
+    PyObject *text = join_facts(facts);
+    if (!text)
+        return NULL;
+    int result = bk_worker_ready(
+        worker, (struct bk_str){PyBytes_AS_STRING(text), (size_t)PyBytes_GET_SIZE(text)});
+    Py_DECREF(text);
+    if (result < 0) {
+        errno = -result;
+        return PyErr_SetFromErrno(PyExc_OSError);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_stop(PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"quick", NULL};
+    int quick = 0;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "|p:stop", names, &quick))
+        return NULL;
+    if (((struct worker *)self)->host->engine)
+        bk_worker_stop(((struct worker *)self)->worker, quick);
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_abandon(PyObject *self, PyObject *unused)
+{
+    struct bkpy_host *host = ((struct worker *)self)->host;
+    if (host->engine) {
+        host->engine = NULL;
+        bk_worker_abandon(((struct worker *)self)->worker);
+    }
+    Py_RETURN_NONE;
+}
+
+// (hits, misses) of the header memo, for tests and --print-stats.
+static PyObject *
+worker_memo(PyObject *self, void *unused)
+{
+    struct bkpy_memo *memo = &((struct worker *)self)->host->memo;
+    return Py_BuildValue("(KK)", (unsigned long long)memo->hits, (unsigned long long)memo->misses);
+}
+
+// ---- serving ------------------------------------------------------------------------------------
+
+static int
+prepare(struct bkpy_host *host, PyObject *app)
+{
+    bkpy_host_clear(host);
+    host->app = Py_NewRef(app);
+    host->thread = PyThread_get_thread_ident();
+    unsigned count = bk_engine_log_environ_count(host->engine);
+    host->log_keys = PyMem_Calloc(count ? count : 1, sizeof(*host->log_keys));
+    if (!host->log_keys) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (host->log_count = 0; host->log_count < count; host->log_count++) {
+        struct bk_str name = bk_engine_log_environ_name(host->engine, host->log_count);
+        host->log_keys[host->log_count] =
+            PyUnicode_DecodeLatin1(name.at, (Py_ssize_t)name.len, NULL);
+        if (!host->log_keys[host->log_count])
+            return -1;
+    }
+    return bkpy_environ_start(host);
+}
+
+static PyObject *
+worker_serve(PyObject *self, PyObject *app)
+{
+    struct bkpy_host *host = ((struct worker *)self)->host;
+    if (!live(self))
+        return NULL;
+    if (!PyCallable_Check(app))
+        return PyErr_Format(PyExc_TypeError, "serve takes an application, not %.100s",
+                            Py_TYPE(app)->tp_name);
+    if (host->thread) {
+        PyErr_SetString(PyExc_RuntimeError, "this worker serves already");
+        return NULL;
+    }
+    Py_INCREF(self);
+    int result = prepare(host, app);
+    if (result == 0)
+        result = serve_loop(host);
+    if (result == 0 && host->leaving) {
+        bkpy_exception_raise(host->leaving);
+        host->leaving = NULL;
+        result = -1;
+    }
+    if (result == 0 && !host->engine) {  // the application forked, and its child came back to us
+        PyErr_SetNone(PyExc_SystemExit);
+        result = -1;
+    }
+    host->thread = 0;
+    bkpy_title_busy(false);
+    PyObject *error = bkpy_exception_take();  // dropping the application may run its code
+    bkpy_host_clear(host);
+    bkpy_exception_raise(error);
+    Py_DECREF(self);
+    if (result < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+// 0 when the engine is drained (or this is a forked child), -1 with an exception of a signal
+// handler.
+static int
+serve_loop(struct bkpy_host *host)
+{
+    struct bk_engine *engine = host->engine;
+    struct bk_exchange *x;
+    for (;;) {
+        int flags, wait_ms = host->memo.filled
+                                 ? 5000
+                                 : -1;  // idle connections are forgotten even when nothing happens
+        host->turning = true;
+        Py_BEGIN_ALLOW_THREADS flags = bk_engine_turn(engine, wait_ms);
+        Py_END_ALLOW_THREADS host->turning = false;
+        bkpy_release_drain(&host->release);
+        bkpy_memo_turn(&host->memo);
+        bool busy = false;
+        while (host->engine && (x = bk_engine_next(engine))) {
+            if (!busy)
+                bkpy_title_busy(busy = true);
+            bkpy_wsgi_run(host, x);
+        }
+        if (busy)
+            bkpy_title_busy(false);
+        // Always, not only on BK_TURN_SIGNAL: a signal may have come outside the wait.
+        if (PyErr_CheckSignals() < 0 && !bkpy_failure_signal(host))
+            return -1;
+        if (!host->engine || (flags & BK_TURN_STOP))
+            return 0;
+    }
+}
+
+// ---- the type -----------------------------------------------------------------------------------
+
+static PyMethodDef methods[] = {
+    {"inherit", worker_inherit, METH_O | METH_CLASS,
+     "inherit(fd): the worker the master describes in this descriptor. OSError EPROTONOSUPPORT: "
+     "versions do not fit."},
+    {"alone", worker_alone, METH_O | METH_CLASS,
+     "alone(settings): a worker without a master. ValueError: a setting is wrong."},
+    {"setting", worker_setting, METH_O,
+     "setting(key): a setting as text, '' when unset; list items one per line."},
+    {"arguments", worker_arguments, METH_NOARGS,
+     "arguments(): the user's arguments, sys.argv[1:] of the application."},
+    {"failed", worker_failed, METH_VARARGS,
+     "failed(code, key, text): the boot failed; then exit with that code."},
+    {"booting", worker_booting, METH_O, "booting(text): still importing, at this Python stack."},
+    {"ready", worker_ready, METH_O, "ready(facts): open the doors and tell the master."},
+    {"serve", worker_serve, METH_O, "serve(app): run a WSGI application until told to stop."},
+    {"stop", (PyCFunction)(void (*)(void))worker_stop, METH_VARARGS | METH_KEYWORDS,
+     "stop(quick=False): finish what runs and leave serve(); quick: leave at once."},
+    {"abandon", worker_abandon, METH_NOARGS,
+     "abandon(): in a forked child, keep nothing of the server."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef attributes[] = {
+    {"number", worker_number, NULL, "Worker number, from 1.", NULL},
+    {"address", worker_address, NULL, "Address of the first listener.", NULL},
+    {"memo", worker_memo, NULL, "(hits, misses) of the header memo.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+int
+bkpy_worker_setup(PyObject *module, struct bkpy_state *state)
+{
+    static PyType_Slot slots[] = {
+        {Py_tp_doc,
+         "One worker: Worker.inherit(fd) under a master, Worker.alone(settings) without."},
+        {Py_tp_dealloc, worker_dealloc},
+        {Py_tp_methods, methods},
+        {Py_tp_getset, attributes},
+        {0, NULL},
+    };
+    static PyType_Spec spec = {
+        .name = "barkeep._engine.Worker",
+        .basicsize = sizeof(struct worker),
+        .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+        .slots = slots,
+    };
+    state->worker_type = (PyTypeObject *)PyType_FromModuleAndSpec(module, &spec, NULL);
+    return state->worker_type ? 0 : -1;
+}
