@@ -160,8 +160,6 @@ bk_loop_arm(struct bk_loop *loop)
         return;
     at.it_value.tv_sec = (time_t)(next / BK_SEC);
     at.it_value.tv_nsec = (long)(next % BK_SEC);
-    if (next == 0)
-        at.it_value.tv_nsec = 1;  // zero would disarm
     if (timerfd_settime(loop->timer_fd, TFD_TIMER_ABSTIME, &at, NULL) == 0)
         loop->timer_armed = next;
 }

@@ -14,7 +14,7 @@
 #define LATEST (UINT64_MAX >> 1)
 
 static void place(struct bk_wheel *wheel, struct bk_timer *timer);
-static void collect(struct bk_wheel *wheel, struct bk_timer **slot, struct bk_timer ***tail);
+static struct bk_timer **gather(struct bk_timer **slot, uint64_t *used, uint64_t number, struct bk_timer **tail);
 static void link_before(struct bk_timer **at, struct bk_timer *timer);
 static void take_out(struct bk_wheel *wheel, struct bk_timer *timer);
 static uint64_t first_used(const uint64_t *used, unsigned count, uint64_t from);
@@ -57,7 +57,7 @@ void
 bk_wheel_run(struct bk_wheel *wheel, uint64_t now)
 {
     uint64_t tick = wheel->now >> TICK_BITS, last;
-    struct bk_timer *due = NULL, **tail = &due;
+    struct bk_timer *gathered = NULL, **tail = &gathered;
     if (now > wheel->now)
         wheel->now = now;
     last = wheel->now >> TICK_BITS;
@@ -65,44 +65,35 @@ bk_wheel_run(struct bk_wheel *wheel, uint64_t now)
         return;
     // First gather, then fire: what a callback sets anew cannot get into this run, what it cancels leaves the list.
     for (uint64_t far = (tick >> FAR_BITS) + 1, n = 0; far <= last >> FAR_BITS && n < BK_TIMER_FAR; far++, n++)
-        collect(wheel, &wheel->far[far % BK_TIMER_FAR], &tail);
+        tail = gather(&wheel->far[far % BK_TIMER_FAR], wheel->far_used, far % BK_TIMER_FAR, tail);
     for (unsigned n = 0; tick <= last && n < BK_TIMER_NEAR; tick++, n++)
-        collect(wheel, &wheel->near[tick % BK_TIMER_NEAR], &tail);
-    while (due) {
-        struct bk_timer *timer = due;
+        tail = gather(&wheel->near[tick % BK_TIMER_NEAR], wheel->near_used, tick % BK_TIMER_NEAR, tail);
+    while (gathered) {
+        struct bk_timer *timer = gathered;
         take_out(wheel, timer);
         if (timer->deadline <= wheel->now) {
             timer->fire(timer);
         } else {
+            // Its deadline had moved away meanwhile, or its far slot begins.
             wheel->count++;
             place(wheel, timer);
         }
     }
 }
 
-// Empties `slot`: timers that are due go to the end of the list at *tail, the others to where they belong by now.
-static void
-collect(struct bk_wheel *wheel, struct bk_timer **slot, struct bk_timer ***tail)
+// Moves the slot's timers to the end of a list; returns the new end.
+static struct bk_timer **
+gather(struct bk_timer **slot, uint64_t *used, uint64_t number, struct bk_timer **tail)
 {
-    struct bk_timer *timer = *slot, *next;
-    if (!timer)
-        return;
+    if (!*slot)
+        return tail;
+    *tail = *slot;
+    (*tail)->link = tail;
     *slot = NULL;
-    if (slot >= wheel->far && slot < wheel->far + BK_TIMER_FAR)
-        wheel->far_used[(slot - wheel->far) / 64] &= ~(UINT64_C(1) << (slot - wheel->far) % 64);
-    else
-        wheel->near_used[(slot - wheel->near) / 64] &= ~(UINT64_C(1) << (slot - wheel->near) % 64);
-    for (; timer; timer = next) {
-        next = timer->next;
-        if (timer->deadline > wheel->now) {
-            place(wheel, timer);
-            continue;
-        }
-        // No slot is ever later than this, so bk_timer_set moves a timer out of the list of due ones.
-        timer->slot = UINT64_MAX;
-        link_before(*tail, timer);
-        *tail = &timer->next;
-    }
+    used[number / 64] &= ~(UINT64_C(1) << number % 64);
+    while (*tail)
+        tail = &(*tail)->next;
+    return tail;
 }
 
 static void
@@ -180,13 +171,12 @@ static uint64_t
 first_used(const uint64_t *used, unsigned count, uint64_t from)
 {
     unsigned start = (unsigned)(from % count), words = count / 64;
+    // The last round is in the first word again, for the bits before the start: those behind it are known to be clear.
     for (unsigned i = 0; i <= words; i++) {
         unsigned word = (start / 64 + i) % words;
         uint64_t bits = used[word];
         if (i == 0)
             bits &= UINT64_MAX << start % 64;
-        else if (i == words)
-            bits &= ~(UINT64_MAX << start % 64);  // back in the first word: what lies before the start
         if (bits) {
             unsigned at = word * 64 + (unsigned)__builtin_ctzll(bits);
             return from + (at + count - start) % count;

@@ -12,7 +12,7 @@ typedef void (*bk_timer_fn)(struct bk_timer *timer);
 struct bk_timer {
     struct bk_timer *next, **link;  // slot list; link == NULL: not set
     uint64_t deadline;              // monotonic ns
-    uint64_t slot;                  // when the wheel looks at it next; UINT64_MAX: due in the running run
+    uint64_t slot;                  // when the wheel looks at it next
     bk_timer_fn fire;               // called once, at or up to 5 ms after the deadline, never before; may set or
                                     // cancel any timer and free its own
 };
