@@ -1,6 +1,8 @@
 // Log records, the standard-error form, levels and the once-a-minute rule; and the last words of a failed assert.
 #include "base/log.h"
 
+#include <sys/socket.h>
+
 #include "base/clock.h"
 #include "base/panic.h"
 #include "check.h"
@@ -79,6 +81,24 @@ TEST(long_details_arrive_whole)
     CHECK_INT(strlen(text), sizeof "barkeep: error: long\n" - 1 + sizeof detail + 2 * sizeof detail / 100);
     for (const char *line = strchr(text, '\n') + 1; *line; line = strchr(line, '\n') + 1)
         CHECK(memcmp(line, "  ddd", 5) == 0 && line[101] == '\n');
+}
+
+TEST(each_write_is_whole_lines)
+{
+    static char detail[50000], packet[20000];
+    int pair[2];
+    unsigned packets = 0;
+    memset(detail, 'd', sizeof detail);
+    for (size_t i = 99; i < sizeof detail; i += 100)
+        detail[i] = '\n';
+    CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
+    CHECK(dup2(pair[1], 2) == 2);
+    close(pair[1]);
+    bk_log_detail(BK_LOG_ERROR, NULL, (struct bk_str){detail, sizeof detail}, "long");
+    close(2);
+    for (ssize_t n; (n = read(pair[0], packet, sizeof packet)) > 0; packets++)
+        CHECK_INT(packet[n - 1], '\n');
+    CHECK(packets > 1 && packets < 20);
 }
 
 TEST(text_is_cut_at_its_limit)

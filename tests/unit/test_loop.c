@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "base/clock.h"
@@ -165,16 +166,18 @@ fire_once(struct bk_timer *timer)
 
 TEST(deadline_shortens_the_wait)
 {
-    struct once once = {0};
-    start();
-    bk_timer_init(&once.timer, fire_once);
-    uint64_t deadline = bk_clock_mono() + 30 * BK_MSEC;
-    bk_timer_set(&loop.wheel, &once.timer, deadline);
     unsigned turns = 0;
-    for (; once.fired_at == 0; turns++)
-        CHECK_INT(bk_loop_turn(&loop, -1), 0);
-    CHECK(once.fired_at >= deadline);
-    CHECK(turns <= 3);  // it waits, it does not spin
+    start();
+    for (unsigned i = 0; i < 8; i++) {
+        struct once once = {0};
+        bk_timer_init(&once.timer, fire_once);
+        uint64_t deadline = bk_clock_mono() + (5 + i) * BK_MSEC + i * 300000;
+        bk_timer_set(&loop.wheel, &once.timer, deadline);
+        for (; once.fired_at == 0; turns++)
+            CHECK_INT(bk_loop_turn(&loop, -1), 0);
+        CHECK(once.fired_at >= deadline);
+    }
+    CHECK(turns <= 24);  // it waits, it does not spin
     CHECK_INT(bk_loop_turn(&loop, 1), 0);
     bk_loop_release(&loop);
 }
@@ -413,6 +416,9 @@ TEST(hosted_timer_moves_only_forward)
     bk_timer_set(&loop.wheel, &once.timer, loop.now + 200 * BK_SEC);
     bk_loop_turn(&loop, 0);
     CHECK_INT(loop.timer_armed, armed);
+    bk_timer_cancel(&loop.wheel, &once.timer);
+    bk_loop_turn(&loop, 0);
+    CHECK_INT(loop.timer_armed, armed);  // no system call to take it away either
     bk_timer_set(&loop.wheel, &once.timer, loop.now + 10 * BK_SEC);
     bk_loop_turn(&loop, 0);
     CHECK(loop.timer_armed < armed);
@@ -455,6 +461,30 @@ TEST(abandon_in_a_child_leaves_the_parents_set_alone)
     CHECK_INT(bk_loop_turn(&loop, -1), 1);
     CHECK_INT(end.ready, 1);
     close_end(&end);
+    bk_loop_release(&loop);
+}
+
+TEST(no_descriptors_left)
+{
+    struct rlimit none = {0, 0}, old;
+    CHECK(getrlimit(RLIMIT_NOFILE, &old) == 0);
+    int first = dup(0);  // the lowest free number: init may open so many from here on
+    close(first);
+    for (rlim_t spare = 0; spare < 2; spare++) {
+        none = (struct rlimit){(rlim_t)first + spare, old.rlim_max};
+        CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+        CHECK_INT(bk_loop_init(&loop), -EMFILE);
+        CHECK_INT(loop.epoll_fd, -1);
+        CHECK(fcntl(first, F_GETFD) == -1);  // nothing is left open
+    }
+    none.rlim_cur = (rlim_t)first + 2;
+    CHECK(setrlimit(RLIMIT_NOFILE, &none) == 0);
+    CHECK_INT(bk_loop_init(&loop), 0);
+    CHECK_INT(bk_loop_host(&loop), -EMFILE);
+    bk_loop_wake(&loop);
+    CHECK_INT(bk_loop_turn(&loop, -1), 1);  // still a loop
+    CHECK(setrlimit(RLIMIT_NOFILE, &old) == 0);
+    CHECK_INT(bk_loop_host(&loop), 0);
     bk_loop_release(&loop);
 }
 

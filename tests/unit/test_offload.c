@@ -1,6 +1,7 @@
 // Jobs on native threads: each runs once, `done` runs on the loop thread, and the end waits for what runs.
 #include "loop/offload.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -120,6 +121,39 @@ TEST(done_may_submit_again_and_free)
     stop();
 }
 
+static void
+run_one(void)
+{
+    done_count = 0;
+    tasks[0] = (struct task){.job = {.work = work, .done = done}};
+    CHECK_INT(bk_offload_submit(offload, &tasks[0].job), 0);
+    while (done_count < 1)
+        CHECK(bk_loop_turn(&loop, -1) >= 0);
+}
+
+static unsigned
+count_threads(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    unsigned count = 0;
+    CHECK(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;)
+        count += entry->d_name[0] != '.';
+    closedir(dir);
+    return count;
+}
+
+TEST(idle_thread_is_used_again)
+{
+    start(16);
+    run_one();
+    unsigned threads = count_threads();
+    for (unsigned i = 0; i < 50; i++)
+        run_one();
+    CHECK_INT(count_threads(), threads);
+    stop();
+}
+
 // Jobs that wait for each other: only as many threads as there are jobs let them all pass.
 static pthread_barrier_t barrier;
 
@@ -132,8 +166,10 @@ meet(struct bk_job *job)
 
 TEST(jobs_run_side_by_side)
 {
-    start(4);
-    for (unsigned round = 1; round <= 20; round++) {
+    for (unsigned round = 0; round < 30; round++) {
+        start(4);
+        if (round % 2)
+            run_one();  // now one thread waits for work: it may not be counted on four times
         CHECK(pthread_barrier_init(&barrier, NULL, 4) == 0);
         done_count = 0;
         for (unsigned i = 0; i < 4; i++) {
@@ -142,9 +178,9 @@ TEST(jobs_run_side_by_side)
         }
         while (done_count < 4)
             CHECK(bk_loop_turn(&loop, -1) >= 0);
+        stop();
         pthread_barrier_destroy(&barrier);
     }
-    stop();
 }
 
 static _Atomic bool hold_started, freeing, hold_ended;
@@ -179,7 +215,7 @@ hold(struct bk_job *job)
 static void
 never(struct bk_job *job)
 {
-    CHECK(!"called");
+    check_fail(__FILE__, __LINE__, "a dropped job", "was called");
 }
 
 TEST(free_waits_for_running_and_drops_queued)

@@ -137,7 +137,7 @@ TEST(reader_never_sees_a_mixture)
     start(1);
     bk_slot_set_request(&segment->slots[0], BK_STR("GET"), BK_STR("a"));
     CHECK(pthread_create(&writer, NULL, write_texts, NULL) == 0);
-    while (seen < 20000) {
+    while (seen < 300000) {
         if (!bk_slot_get_request(&segment->slots[0], out, sizeof out))
             continue;  // allowed: the writer was faster several times in a row
         seen++;
