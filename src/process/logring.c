@@ -6,6 +6,7 @@
 #include "process/logring.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
@@ -280,12 +281,13 @@ bk_logrings_awake(struct bk_logrings *rings)
 static int
 create_memory(size_t length)
 {
-    int fd = memfd_create("barkeep-log", MFD_CLOEXEC | MFD_NOEXEC_SEAL);
+    int fd = memfd_create("barkeep-log", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
     if (fd < 0 && errno == EINVAL)
-        fd = memfd_create("barkeep-log", MFD_CLOEXEC);
+        fd = memfd_create("barkeep-log", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)length) < 0) {
+    // A worker that could shrink it would make the log thread's next look a SIGBUS.
+    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         int rc = -errno;
         close(fd);
         return rc;

@@ -1,0 +1,112 @@
+// What the master knows: the program, its pools (one application each: interpreter, listeners, workers), their seats
+// (worker numbers) and members (worker processes). Shared by the files of this folder that act on it; everything here
+// belongs to the main thread.
+#pragma once
+
+#include <limits.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "config/messages.h"
+#include "loop/loop.h"
+#include "master/backoff.h"
+#include "master/cpus.h"
+#include "master/interpreter.h"
+#include "master/journal.h"
+#include "master/master.h"
+#include "master/surroundings.h"
+#include "net/listen.h"
+#include "process/channel.h"
+#include "process/logring.h"
+#include "stats/stats_segment.h"
+
+enum bk_member_state {
+    BK_MEMBER_BOOTING,  // importing the application
+    BK_MEMBER_READY,    // serving
+    BK_MEMBER_LEAVING,  // told to go
+};
+
+// One worker process, from fork to reap.
+struct bk_member {
+    struct bk_list link;          // in pool->members
+    struct bk_master_pool *pool;
+    struct bk_seat *seat;         // whose member it is or was
+    unsigned number, slot;        // worker number; scoreboard slot and log ring
+    pid_t pid;
+    enum bk_member_state state;
+    uint64_t born, ready;         // monotonic ns; ready 0 = not yet
+    struct bk_watch channel;      // .fd owns our end, -1 once it is closed
+    struct bk_timer deadline;     // startup-timeout, later the moment of SIGKILL
+    bool failed;                  // has said why it cannot start
+    bool killed;                  // by us
+    bool listeners_closed;        // draining, and its copies of the listeners are closed
+};
+
+// A worker number. A new member may sit down while its predecessor is still leaving.
+struct bk_seat {
+    unsigned number;
+    struct bk_master_pool *pool;
+    struct bk_member *member;     // borrows; NULL: empty, or its member is leaving
+    struct bk_backoff backoff;
+    struct bk_timer respawn;      // set while a pause is kept
+};
+
+// What READY said, for the start lines.
+struct bk_app_facts {
+    char app[256], kind[96], python[64], ready_ms[24];
+};
+
+struct bk_master_pool {
+    struct bk_master *master;
+    const struct bk_config *config;     // borrows
+    struct bk_interpreter interpreter;
+    struct bk_listener *listeners;      // owns
+    unsigned listener_count;
+    struct bk_list members;
+    unsigned member_count, booting;
+    struct bk_seat *seats;              // owns: room for seat_count
+    unsigned seat_count;
+    unsigned wanted;                    // seats 1..wanted are to be filled
+    bool served;                        // a worker has been ready: from now on failures do not end the program
+    struct bk_app_facts facts;
+    uint64_t failure_hash;              // of the last failure text that was shown in full
+    uint64_t failure_until;             // when it may be shown in full again
+    struct bk_log_limit crashes;
+};
+
+enum bk_master_phase {
+    BK_MASTER_RUNNING,
+    BK_MASTER_DRAINING,  // TERM: members finish what they have
+    BK_MASTER_QUITTING,  // INT, QUIT: members leave at once
+    BK_MASTER_KILLING,   // second signal
+};
+
+struct bk_master {
+    struct bk_master_start *start;    // borrows
+    struct bk_loop loop;
+    struct bk_watch signals;          // .fd owns the signalfd
+    struct bk_surroundings surroundings;
+    struct bk_cpus cpus;
+    struct bk_logrings *rings;        // owns
+    struct bk_journal *journal;       // owns
+    struct bk_segment *scoreboard;    // owns
+    int scoreboard_fd;                // owns
+    struct bk_member **slots;         // owns: who uses which slot; [0] is never used
+    unsigned slot_count;
+    struct bk_master_pool *pools;     // owns
+    unsigned pool_count;
+    enum bk_master_phase phase;
+    uint64_t phase_since;             // monotonic ns
+    uint64_t started;                 // monotonic ns
+    bool over;                        // leave the loop when the last member is reaped
+    int exit_code;
+    bool announced;                   // the start line was written: write a last line too
+    uint64_t requests, errors;        // of members that are gone
+};
+
+#define BK_MASTER_KEY(name) (bk_message(BK_KEY_##name)->key)
+
+// The reason why the program ends, as a fatal error ("barkeep: error: TEXT [key]" and the detail below), and the exit code
+// that goes with the key. The first one decides; the caller begins the stop.
+void bk_master_fail(struct bk_master *master, enum bk_key key, const char *detail, const char *format, ...)
+    BK_PRINTF(4, 5);
