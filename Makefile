@@ -7,7 +7,7 @@ PYTHON ?= python3
 export PYTHON
 tools = $(PYTHON) tools
 
-.PHONY: build run test quick sanitize test-matrix fuzz scorecard fresh-machine format-check clean help
+.PHONY: build run test quick sanitize test-matrix fuzz scorecard fresh-machine format-check docs clean help
 .DEFAULT_GOAL = build
 
 build:  ## .venv with barkeep installed in it
@@ -47,6 +47,9 @@ fresh-machine:  ## `make run` and `make test` in a minimal Debian made for the p
 
 format-check:  ## layers, sizes, form and generated pages
 	@$(tools)/check.py checks
+
+docs:  ## docs/options.md, docs/messages.md and the man page, from the tables in src/config
+	@$(tools)/reference.py
 
 clean:  ## removes everything that was built
 	rm -rf build .venv

@@ -35,8 +35,7 @@ def main():
 def checks(report):
     for name in ("layers", "sizes", "form"):
         report.suite(name, [sys.executable, f"tools/{name}.py"])
-    if (ROOT / "tools/gendocs.py").exists():
-        report.suite("generated docs", [sys.executable, "tools/gendocs.py", "--check"])
+    report.suite("reference", [sys.executable, "tools/reference.py", "--check"])
 
 
 def quick(report):
