@@ -100,7 +100,8 @@ take_stream(struct bk_body *body, struct bk_str data)
         char *moved = body->owned && size == body->size ? body->at : malloc(size);
         if (!moved)
             return -ENOMEM;
-        memmove(moved, body->at + body->head, body->len);
+        if (body->len)
+            memmove(moved, body->at + body->head, body->len);
         if (body->owned && moved != body->at)
             free(body->at);
         body->at = moved;

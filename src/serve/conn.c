@@ -177,6 +177,8 @@ read_head(struct bk_conn *conn)
             int item = parse(conn, (struct bk_str){conn->in + conn->in_at, conn->in_len - conn->in_at}, &used);
             if (item != BK_ITEM_MORE)
                 return;
+            if (conn->step == BK_STEP_IDLE)
+                bk__conn_set_step(conn, BK_STEP_HEAD);  // its time runs from the first byte and is not renewed by each
         }
         if (!conn->readable)
             break;
@@ -194,8 +196,6 @@ read_head(struct bk_conn *conn)
             conn->in_len += (uint32_t)n;
             conn->readable = (size_t)n == room || conn->eof;
             bk_count(&engine->counters->bytes_in, (uint64_t)n);
-            if (conn->step == BK_STEP_IDLE)
-                bk__conn_set_step(conn, BK_STEP_HEAD);
             continue;
         }
         conn->readable = false;
@@ -673,7 +673,7 @@ bk__conn_drain_all(struct bk_engine *engine)
         if (conn->readable || conn->in_len > conn->in_at)
             continue;
         if (conn->step == BK_STEP_IDLE)
-            bk__conn_next(conn, BK_CONN_LINGER);
+            bk__conn_next(conn, BK_CONN_CLOSE);
         else if (conn->step == BK_STEP_HEAD && conn->timer.deadline > engine->loop.now + DRAIN_SILENCE)
             bk_timer_set(&engine->loop.wheel, &conn->timer, engine->loop.now + DRAIN_SILENCE);
     }
