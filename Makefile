@@ -45,6 +45,9 @@ scorecard:  ## CPU per request beside bjoern and the kernel's floor
 fresh-machine:  ## `make run` and `make test` in a minimal Debian made for the purpose (root, debootstrap)
 	@tools/fresh-machine.sh
 
+docs:  ## the reference pages from the tables in src/config
+	@$(tools)/reference.py
+
 format-check:  ## layers, sizes, form and generated pages
 	@$(tools)/check.py checks
 

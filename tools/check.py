@@ -41,6 +41,7 @@ def checks(report):
 def quick(report):
     checks(report)
     unit(report, "unit")
+    package(report, "package", sys.executable)
     integration(report, "integration fast", sys.executable, "-m", "not slow")
 
 
@@ -49,6 +50,7 @@ def full(report):
     unit(report, "unit")
     if any((Path(folder) / "clang").exists() for folder in os.environ["PATH"].split(":")):
         report.suite("build clang", lambda: str(build.unit(sys.executable, False, True)))
+    package(report, "package", sys.executable)
     integration(report, "integration", sys.executable)
 
 
@@ -66,6 +68,7 @@ def matrix(report):
         if python is None:
             report.skip(f"integration {version}", f"no python{version} on this machine")
         else:
+            package(report, f"package {version}", python)
             integration(report, f"integration {version}", python, "-m", "not slow")
 
 
@@ -78,6 +81,11 @@ def unit(report, name, sanitize=False):
         meson = build.tools_venv(sys.executable) / "bin/meson"
         return [str(meson), "test", "-C", str(directory), "--no-rebuild", "--print-errorlogs", "--num-processes", "2"], environment
     report.suite(name, run)
+
+
+def package(report, name, python):
+    """The Python part without an engine."""
+    report.suite(name, lambda: ([str(build.test_venv(python, False) / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/python"], dict(os.environ)))
 
 
 def integration(report, name, python, *options, sanitize=False):
