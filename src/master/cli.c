@@ -20,6 +20,7 @@ bk_cli_read(struct bk_cli *cli, int argc, char **argv, char **envp)
     struct bk__cli read = {.cli = cli, .argc = argc, .argv = argv, .envp = envp};
     *cli = (struct bk_cli){.start = {.argc = argc, .argv = argv, .envp = envp}};
     int code = 1;
+    bk_log_early_start(&cli->early, "auto");
     if (bk_config_new(&cli->config) < 0) {
         read.out_of_memory = true;
     } else {
@@ -27,7 +28,7 @@ bk_cli_read(struct bk_cli *cli, int argc, char **argv, char **envp)
         code = read_all(&read);
     }
     if (read.out_of_memory) {
-        bk_log(BK_LOG_ERROR, NULL, "out of memory while reading the command line");
+        bk_log(BK_LOG_CRITICAL, NULL, "out of memory while reading the command line");
         code = 1;
     }
     for (unsigned i = 0; i < read.problem_count && i < BK__CLI_PROBLEMS_MAX; i++) {
@@ -44,6 +45,7 @@ bk_cli_release(struct bk_cli *cli)
         free(cli->blocks[i]);
     free(cli->blocks);
     bk_config_free(cli->config);
+    bk_log_early_stop();
     *cli = (struct bk_cli){0};
 }
 
@@ -60,6 +62,7 @@ read_all(struct bk__cli *read)
     enum bk_log_level level;
     if (bk_log_level_parse(bk_str_of(read->config->log_level), &level) == 0)
         bk_log_set_level(level);
+    bk_log_early_start(&read->cli->early, read->config->log_format);
     int code = say_problems(read);
     if (code)
         return code;
@@ -77,12 +80,14 @@ say_problems(const struct bk__cli *read)
     for (unsigned i = 0; i < read->problem_count && i < BK__CLI_PROBLEMS_MAX; i++) {
         const struct bk__cli_problem *problem = &read->problems[i];
         const struct bk_message_info *info = bk_message(problem->key);
-        bk_log_detail(info->level, info->key, bk_str_of(problem->detail), "%s", problem->text);
+        // Critical is how the master's log says that the program ends because of it.
+        bk_log_detail(info->exit_code ? BK_LOG_CRITICAL : info->level, info->key,
+                      bk_str_of(problem->detail), "%s", problem->text);
         if (!code)
             code = info->exit_code;
     }
     if (read->problem_count > BK__CLI_PROBLEMS_MAX)
-        bk_log(BK_LOG_ERROR, NULL, "and %u more", read->problem_count - BK__CLI_PROBLEMS_MAX);
+        bk_log(BK_LOG_CRITICAL, NULL, "and %u more", read->problem_count - BK__CLI_PROBLEMS_MAX);
     return code;
 }
 

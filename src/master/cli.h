@@ -4,6 +4,7 @@
 
 #include "base/compiler.h"
 #include "config/config.h"
+#include "master/log_early.h"
 #include "master/master.h"
 
 struct bk_cli {
@@ -11,6 +12,7 @@ struct bk_cli {
     struct bk_master_start start;  // borrows config and the blocks below; to be handed to bk_master_run
     void **blocks;                 // owns: copies, because the process title overwrites the area of argv and envp
     unsigned block_count;
+    struct bk_log_early early;     // the sink of bk_log() until the log thread runs
 };
 
 // Reads argv (as main() got it) and envp. BK_CLI_RUN: serve (or check) with cli->start; otherwise everything has been

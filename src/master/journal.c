@@ -45,7 +45,6 @@ struct bk_journal {
 
 static int open_targets(struct bk_journal *journal, const struct bk_config *config, const char **ret_name);
 static enum bk_log_shape choose_shape(const struct bk_config *config, const struct bk_log_target *target, bool access);
-static bool is_journal_stream(int fd);
 static void join_targets(struct bk_journal *journal);
 static void release(struct bk_journal *journal);
 static void put_own(void *self, const struct bk_log_record *record);
@@ -155,7 +154,7 @@ static enum bk_log_shape
 choose_shape(const struct bk_config *config, const struct bk_log_target *target, bool access)
 {
     enum bk_log_shape shape = BK_SHAPE_ISO;
-    bool stream = target->kind == BK_LOG_FD && is_journal_stream(target->fd);
+    bool stream = target->kind == BK_LOG_FD && bk_log_target_is_journal(target->fd);
 
     if (target->kind == BK_LOG_SYSLOG || target->kind == BK_LOG_JOURNAL)
         return BK_SHAPE_PLAIN;
@@ -167,18 +166,6 @@ choose_shape(const struct bk_config *config, const struct bk_log_target *target,
     if (stream)
         return BK_SHAPE_JOURNALD;
     return target->kind == BK_LOG_FD && isatty(target->fd) ? BK_SHAPE_SHORT : BK_SHAPE_ISO;
-}
-
-// systemd.exec(5): JOURNAL_STREAM is "device:inode" of the stream it connected to stdout or stderr.
-static bool
-is_journal_stream(int fd)
-{
-    const char *text = getenv("JOURNAL_STREAM");
-    unsigned long long device, inode;
-    struct stat facts;
-
-    return text && sscanf(text, "%llu:%llu", &device, &inode) == 2 && fstat(fd, &facts) == 0 &&
-           facts.st_dev == device && facts.st_ino == inode;
 }
 
 // Standard output and error on one terminal, or both logs in one file.

@@ -220,3 +220,15 @@ count_lost(struct bk_log_target *target, const char *at, size_t len)
     for (size_t i = 0; i < len; i++)
         target->lost += at[i] == '\n';
 }
+
+// systemd.exec(5): JOURNAL_STREAM is "device:inode" of the stream it connected to stdout or stderr.
+bool
+bk_log_target_is_journal(int fd)
+{
+    const char *text = getenv("JOURNAL_STREAM");
+    unsigned long long device, inode;
+    struct stat facts;
+
+    return text && sscanf(text, "%llu:%llu", &device, &inode) == 2 && fstat(fd, &facts) == 0 &&
+           facts.st_dev == device && facts.st_ino == inode;
+}

@@ -41,3 +41,5 @@ void bk_log_target_flush(struct bk_log_target *target, bk_log_patience_fn patien
 int bk_log_target_reopen(struct bk_log_target *target);
 // Lines lost since the last call.
 uint64_t bk_log_target_lost(struct bk_log_target *target);
+// Whether systemd connected this descriptor to the journal.
+bool bk_log_target_is_journal(int fd);
