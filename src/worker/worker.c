@@ -93,6 +93,12 @@ read_settings(struct bk_worker *worker)
         if (!origin)
             return -EPROTO;
         text = (struct bk_str){value, (size_t)(origin - value)};
+        if (bk_str_equal(key, BK_STR("app"))) {
+            free(worker->config->app);
+            if (!(worker->config->app = strndup(text.at, text.len)))
+                return -ENOMEM;
+            continue;
+        }
         char said[128];
         snprintf(said, sizeof said, "%.*s", (int)(record.at + record.len - origin - 1), origin + 1);
         error = bk_config_set(worker->config, key, text, said, &why);
