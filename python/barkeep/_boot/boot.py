@@ -1,0 +1,39 @@
+"""The first file of a worker: the master execs `PYTHON .../barkeep/_boot/boot.py FD`.
+
+It lives in a directory of its own, so that whatever Python puts first on sys.path for it holds no other module, and it loads
+the package it belongs to by place, not by name: neither a barkeep.py of the application nor another installed Barkeep can
+take its part.
+"""
+import sys
+
+
+def load_package():
+    import os
+    from importlib.machinery import ModuleSpec, SourceFileLoader
+
+    directory = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.path and os.path.abspath(sys.path[0]) == os.path.join(directory, "_boot"):
+        del sys.path[0]  # not there under -P and -I
+    origin = os.path.join(directory, "__init__.py")
+    spec = ModuleSpec("barkeep", SourceFileLoader("barkeep", origin), origin=origin, is_package=True)
+    spec.submodule_search_locations = [directory]
+    spec.has_location = True
+    from importlib.util import module_from_spec
+    package = module_from_spec(spec)
+    sys.modules["barkeep"] = package
+    spec.loader.exec_module(package)
+
+
+def clear_main():
+    """The application's __main__ is nobody's: multiprocessing and pickle look there, and must not find this file."""
+    main = type(sys)("__main__")
+    main.__builtins__ = __builtins__
+    sys.modules["__main__"] = main
+
+
+heritage = int(sys.argv[1])
+load_package()
+clear_main()
+from barkeep.worker import main  # noqa: E402
+
+main(heritage)

@@ -1,0 +1,36 @@
+"""Small phrases that appear in more than one message: paths, the interpreter, its environment. Imports nothing that costs."""
+import os
+import sys
+
+LINE_MAX = 500  # characters of one line
+
+
+def relative(path):
+    """As the user would name it: paths below the current directory lose it."""
+    here = os.path.join(os.getcwd(), "")
+    return path[len(here):] if path.startswith(here) and len(path) > len(here) else path
+
+
+def is_venv():
+    return sys.prefix != sys.base_prefix
+
+
+def environment():
+    """Where the interpreter's packages are: ".venv", "/usr"."""
+    return relative(sys.prefix)
+
+
+def python():
+    """"python 3.13.1"."""
+    name = "python" if sys.implementation.name == "cpython" else sys.implementation.name
+    return f"{name} {sys.version.split()[0]}"
+
+
+def clean(line, longest=LINE_MAX):
+    """One line for a log: no control bytes, nothing that cannot be encoded, not endless."""
+    if len(line) > longest:
+        line = line[:longest] + "..."
+    if line.isascii() and line.isprintable():
+        return line
+    line = "".join(c if c == "\t" or c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
+    return line.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,229 @@
+"""The Python side of a worker's life: take over from the master, make the interpreter look as the application expects it,
+import the application, say ready, serve, leave. Called once by _boot/boot.py.
+
+The engine does the rest: orders from the master come on a channel that its own thread reads, never as signals.
+"""
+import errno
+import faulthandler
+import os
+import signal
+import sys
+import time
+import _thread
+
+from .hook import when_imported
+
+IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+BOOTING_SECONDS = 30.0  # between two reports of a long import
+LEAVING_SECONDS = 2.0   # until a worker that cannot end says what it waits for
+
+alive = []  # the Worker; lives until the interpreter ends, so that atexit handlers can still log
+
+
+def main(heritage_fd):
+    began = time.monotonic()
+    worker = inherit(heritage_fd)
+    alive.append(worker)
+    prepare(worker)
+    loaded = load(worker)
+    ignore_signals()
+    try:
+        worker.ready(facts(loaded, began))
+    except OSError as error:
+        fail(worker, "worker-boot", f"cannot begin to serve: {error}")
+    worker.serve(loaded.app)
+    leave(worker, 0)
+
+
+def inherit(heritage_fd):
+    """The Worker. Before there is one nobody can be told but standard error and the exit code."""
+    try:
+        from ._engine import Worker
+    except ImportError as error:
+        die(3, "worker-boot", f"the engine of this barkeep does not load in {sys.executable}: {error}")
+    try:
+        return Worker.inherit(heritage_fd)
+    except OSError as error:
+        if error.errno == errno.EPROTONOSUPPORT:
+            die(2, "version-skew", error.strerror)
+        die(3, "worker-boot", f"cannot take over from the master: {error.strerror}")
+
+
+def die(code, key, text):
+    from .words import clean
+    os.write(2, f"barkeep: error: {clean(text)} [{key}]\n".encode())
+    sys.exit(code)
+
+
+# ---- before the application ----------------------------------------------------------------------------------------
+
+def prepare(worker):
+    """What the application finds: streams, argv, path, signals, hooks."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(line_buffering=True)
+    if sys.stderr is not None:
+        faulthandler.enable()
+    sys.argv = worker.arguments() or ["barkeep"]
+    ignore_signals()
+    ignore_fork_warning()
+    if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
+        sys.breakpointhook = on_breakpoint
+    level = worker.setting("log_level")
+    when_imported("logging", lambda: attach_logs(level))
+    try:
+        set_path(worker)
+    except OSError as error:
+        fail(worker, "worker-boot", f"the current directory cannot be used: {error.strerror}")
+
+
+def attach_logs(level):
+    from .logs import attach
+    attach(level)
+
+
+def set_path(worker):
+    """sys.path[0] is the current directory, as under Gunicorn, with the directories of --pythonpath before it. The name of
+    the directory is the real one: after `current -> releases/42` moved on, late imports still come from the same release."""
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    add_paths(worker.setting("pythonpath"))
+
+
+def add_paths(setting):
+    given = [os.path.abspath(directory) for directory in setting.split("\n") if directory]
+    sys.path[:0] = [directory for directory in dict.fromkeys(given) if directory not in sys.path]
+
+
+def ignore_signals():
+    """The master decides when a worker ends; a supervisor may signal the whole process group. Handlers, not SIG_IGN, because
+    children would inherit that; Python's, because asyncio and others put back what Python had. Those that the application
+    has set for itself stay."""
+    for number in IGNORED_SIGNALS:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler, None):
+            signal.signal(number, ignore_signal)
+
+
+def ignore_signal(number, frame):
+    pass
+
+
+def ignore_fork_warning():
+    """From 3.12 on os.fork() warns when the process has threads. Ours hold no locks of Python and are not in the child. Shown
+    only when warnings were asked for, so only then is there something to filter."""
+    if sys.warnoptions and sys.version_info >= (3, 12):
+        import warnings
+        warnings.filterwarnings("ignore", r"This process \(pid=\d+\) is multi-threaded, use of \w+\(\)", DeprecationWarning)
+
+
+def on_breakpoint(*args, header=None, **more):
+    """breakpoint(): pdb on the terminal the server was started on. Without one, a line in the log instead of a BdbQuit."""
+    frame = sys._getframe(1)
+    if sys.stdin is None or not sys.stdin.isatty():
+        from ._engine import log
+        from .words import clean, relative
+        place = f"{relative(frame.f_code.co_filename)} line {frame.f_lineno}"
+        log("warning", None, clean(f"breakpoint() in {place} was passed over: it needs a terminal and --workers 1"))
+        return
+    import pdb
+    debugger = pdb.Pdb(nosigint=True)  # Ctrl-C stops the server, also after `continue`
+    if header is not None:
+        debugger.message(header)
+    debugger.set_trace(frame, *args, **more)
+
+
+# ---- the application -----------------------------------------------------------------------------------------------
+
+def load(worker):
+    """The Loaded application. A failure is told to the master, in full, and ends the process."""
+    from . import loader
+    watch = Watch(worker)
+    try:
+        return loader.load(worker.setting("app"))
+    except loader.Problem as problem:
+        from .words import clean
+        text = "\n".join(clean(line) for line in (problem.what, *problem.lines))
+        worker.failed(problem.code, problem.key, text)
+        failure = problem.code
+    finally:
+        watch.stop()
+    leave(worker, failure)
+
+
+def fail(worker, key, text):
+    from ._engine import MESSAGES
+    worker.failed(MESSAGES[key][0], key, text)
+    leave(worker, MESSAGES[key][0])
+
+
+class Watch:
+    """Tells the master every half minute where an import is. A bare thread: `threading` may not be imported yet, and gevent
+    must find no threads of ours when it patches."""
+
+    def __init__(self, worker):
+        self.worker, self.importing = worker, _thread.get_ident()
+        self.over = _thread.allocate_lock()
+        self.over.acquire()
+        _thread.start_new_thread(self.run, (BOOTING_SECONDS,))
+
+    def run(self, seconds):
+        while not self.over.acquire(timeout=seconds):
+            frame = sys._current_frames().get(self.importing)
+            from .stack import stack_lines
+            self.worker.booting("\n".join(stack_lines(frame)))
+
+    def stop(self):
+        self.over.release()
+
+
+def facts(loaded, began):
+    """What the master puts into the start line."""
+    from .words import environment, is_venv, python
+    return {
+        "app": loaded.name,
+        "kind": loaded.kind.interface,
+        "framework": loaded.kind.framework,
+        "python": python().removeprefix("python "),
+        "environment": environment() if is_venv() else "",
+        "ready_ms": str(round((time.monotonic() - began) * 1000)),
+    }
+
+
+# ---- the end -------------------------------------------------------------------------------------------------------
+
+def leave(worker, code):
+    """Ends as any Python program does: waits for threads, runs atexit handlers; but not longer than --graceful-timeout."""
+    patience = seconds(worker.setting("graceful_timeout"))
+    _thread.start_new_thread(hurry, (code, patience))
+    sys.exit(code)
+
+
+def hurry(code, patience):
+    from ._engine import log
+    first = min(LEAVING_SECONDS, patience)
+    time.sleep(first)
+    log("warning", None, f"a worker that has nothing left to serve waits for {unfinished()}")
+    time.sleep(patience - first)
+    log("warning", None, f"a worker ends without waiting longer for {unfinished()}")
+    os._exit(code)
+
+
+def unfinished():
+    """What an interpreter that is told to end still waits for."""
+    if "threading" in sys.modules:
+        import threading
+        names = [thread.name for thread in threading.enumerate() if not thread.daemon and thread is not threading.main_thread()]
+        if names:
+            from .words import clean
+            return clean(f"threads of the application: {', '.join(names[:5])}")
+    return "atexit handlers of the application"
+
+
+def seconds(text):
+    """A TIME setting as the engine prints it."""
+    units = (("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0))
+    for unit, factor in units:
+        if text.endswith(unit):
+            return float(text.removesuffix(unit)) * factor
+    return float(text) if text and text != "off" else 0.0
