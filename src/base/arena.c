@@ -1,5 +1,6 @@
-// The block pool of a loop and the bump arena of an exchange. Called by the engine for connection buffers, request
-// heads, body blocks and output; sized so that a warm keep-alive request allocates nothing.
+// The block pool of a loop and the bump arena of an exchange. Called by the engine for connection
+// buffers, request heads, body blocks and output; sized so that a warm keep-alive request allocates
+// nothing.
 #include "base/arena.h"
 
 #include <stdbool.h>
@@ -8,7 +9,8 @@
 
 #include "base/banned.h"
 
-// Kept blocks are poisoned under ASan, so a use after bk_pool_give is found although the memory is never freed.
+// Kept blocks are poisoned under ASan, so a use after bk_pool_give is found although the memory is
+// never freed.
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
 #define BK_WITH_ASAN 1
@@ -28,7 +30,8 @@
 #define BLOCK_ALIGN 64
 #define CHUNK_SIZE 4096   // what an ordinary heap chunk takes from the allocator
 #define PIECE_MAX ((size_t)1 << 30)
-#define CHUNK_ALONE 1024  // a piece above this gets a chunk of its own, so that the rest of the current one is not lost
+// A piece above this gets a chunk of its own, so that the rest of the current one is not lost.
+#define CHUNK_ALONE 1024
 
 static char *take(struct bk_arena *arena, size_t size, size_t align);
 static char *add_chunk(struct bk_arena *arena, size_t size);
@@ -119,7 +122,8 @@ take(struct bk_arena *arena, size_t size, size_t align)
 {
     size_t pad = (size_t)-(uintptr_t)arena->at & (align - 1);
     size_t room = arena->at ? (size_t)(arena->end - arena->at) : 0;
-    // Two comparisons because pad + size may overflow; `at` is NULL only in an arena that was given no block.
+    // Two comparisons because pad + size may overflow; `at` is NULL only in an arena that was given
+    // no block.
     if (bk_likely(arena->at && pad <= room && size <= room - pad)) {
         char *piece = arena->at + pad;
         arena->at = piece + size;

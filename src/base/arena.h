@@ -1,6 +1,7 @@
-// Blocks and arenas. A pool keeps 16 KiB blocks for reuse (LIFO, so the hottest comes first); an arena is a bump
-// allocator over a first block (usually the one the request head was received into) and, when that is full, heap chunks.
-// Not thread-safe: a pool belongs to one loop, an arena to one exchange.
+// Blocks and arenas. A pool keeps 16 KiB blocks for reuse (LIFO, so the hottest comes first); an
+// arena is a bump allocator over a first block (usually the one the request head was received into)
+// and, when that is full, heap chunks. Not thread-safe: a pool belongs to one loop, an arena to one
+// exchange.
 #pragma once
 
 #include <stddef.h>

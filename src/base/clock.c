@@ -1,4 +1,5 @@
-// The two clocks and their text forms. Called by the loop (monotonic), the answer writer (Date), and the logs.
+// The two clocks and their text forms. Called by the loop (monotonic), the answer writer (Date),
+// and the logs.
 #include "base/clock.h"
 
 #include <stdio.h>
@@ -38,7 +39,8 @@ bk_clock_http_date(char out[BK_CLOCK_HTTP_LEN], uint64_t wall_seconds)
     time_t seconds = (time_t)wall_seconds;
     struct tm tm;
     memcpy(out, shape, BK_CLOCK_HTTP_LEN);
-    // The form has four digits for the year; a clock past 9999 is not worth more than the shape itself.
+    // The form has four digits for the year; a clock past 9999 is not worth more than the shape
+    // itself.
     if (!gmtime_r(&seconds, &tm) || tm.tm_year > 9999 - 1900)
         return;
     memcpy(out, day_names + tm.tm_wday * 3, 3);

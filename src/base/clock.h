@@ -1,4 +1,5 @@
-// Time. CLOCK_MONOTONIC nanoseconds decide every deadline; CLOCK_REALTIME only makes dates for people.
+// Time. CLOCK_MONOTONIC nanoseconds decide every deadline; CLOCK_REALTIME only makes dates for
+// people.
 #pragma once
 
 #include <stddef.h>
@@ -18,5 +19,6 @@ void bk_clock_http_date(char out[BK_CLOCK_HTTP_LEN], uint64_t wall_seconds);
 // "2026-11-21T09:16:02.114Z" (24 bytes and a NUL).
 void bk_clock_iso(char out[25], uint64_t wall_ns);
 
-// "[21/Nov/2026:09:16:02 +0100]" as the Apache combined format and Gunicorn's %(t)s, with NUL; local time zone.
+// "[21/Nov/2026:09:16:02 +0100]" as the Apache combined format and Gunicorn's %(t)s, with NUL;
+// local time zone.
 void bk_clock_clf(char out[32], uint64_t wall_ns);

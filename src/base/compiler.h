@@ -17,7 +17,8 @@
 #define BK_COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 // The struct that embeds `member`, from a pointer to that member.
-#define BK_OUTER(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define BK_OUTER(pointer, type, member) \
+    ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
 
 #define BK_MSEC UINT64_C(1000000)
 #define BK_SEC UINT64_C(1000000000)

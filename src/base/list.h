@@ -30,7 +30,8 @@ bk_list_append(struct bk_list *list, struct bk_list *node)
     list->prev = node;
 }
 
-// Takes `node` out of whatever list it is in and leaves it as an empty list of its own (safe twice).
+// Takes `node` out of whatever list it is in and leaves it as an empty list of its own (safe
+// twice).
 static inline void
 bk_list_remove(struct bk_list *node)
 {

@@ -1,5 +1,6 @@
-// Makes records and hands them to the process's sink: the shared ring in a worker, the log thread's queue in the master,
-// stderr before either exists. Called by serve, worker and master; lower layers stay below debug.
+// Makes records and hands them to the process's sink: the shared ring in a worker, the log thread's
+// queue in the master, stderr before either exists. Called by serve, worker and master; lower
+// layers stay below debug.
 #include "base/log.h"
 
 #include <errno.h>
@@ -20,8 +21,8 @@ struct page {
     char text[2 * TEXT_MAX];
 };
 
-static void format_and_send(enum bk_log_level level, const char *key, struct bk_str detail, const char *format,
-                            va_list args) BK_PRINTF(4, 0);
+static void format_and_send(enum bk_log_level level, const char *key, struct bk_str detail,
+                            const char *format, va_list args) BK_PRINTF(4, 0);
 static void to_stderr(void *self, const struct bk_log_record *record);
 static void add_line(struct page *page, const char *before, struct bk_str line, struct bk_str key);
 static void add(struct page *page, const char *at, size_t len);
@@ -89,7 +90,8 @@ bk_log(enum bk_log_level level, const char *key, const char *format, ...)
 }
 
 void
-bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail, const char *format, ...)
+bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail, const char *format,
+              ...)
 {
     va_list args;
     if (!bk_log_on(level))
@@ -100,7 +102,8 @@ bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail, co
 }
 
 static void
-format_and_send(enum bk_log_level level, const char *key, struct bk_str detail, const char *format, va_list args)
+format_and_send(enum bk_log_level level, const char *key, struct bk_str detail, const char *format,
+                va_list args)
 {
     char text[TEXT_MAX + 1];
     int saved = errno;  // callers log between a failing call and reading its errno
@@ -129,8 +132,9 @@ bk_log_record(struct bk_log_record *record)
     sink(sink_self, record);
 }
 
-// "barkeep: level: text [key]", then the detail's lines indented by two (first-minutes, rule 1). An access record is
-// its bare line. One write where it fits, whole lines in any case, so that processes sharing stderr do not mix lines.
+// "barkeep: level: text [key]", then the detail's lines indented by two (first-minutes, rule 1). An
+// access record is its bare line. One write where it fits, whole lines in any case, so that
+// processes sharing stderr do not mix lines.
 static void
 to_stderr(void *self, const struct bk_log_record *record)
 {
@@ -139,7 +143,10 @@ to_stderr(void *self, const struct bk_log_record *record)
     struct bk_str rest = record->detail;
     page.len = 0;
     snprintf(before, sizeof before, "barkeep: %s: ", bk_log_level_name(record->level));
-    add_line(&page, record->access ? "" : before, record->text, record->access ? BK_STR("") : record->key);
+    if (record->access)
+        add_line(&page, "", record->text, BK_STR(""));
+    else
+        add_line(&page, before, record->text, record->key);
     while (rest.len > 0) {
         const char *end = memchr(rest.at, '\n', rest.len);
         size_t len = end ? (size_t)(end - rest.at) : rest.len;

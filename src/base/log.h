@@ -1,5 +1,6 @@
-// One way to log: a record goes to the process's sink. In a worker the sink writes the shared ring, in the master the
-// log thread's queue, before either exists (and in tests) stderr. Text is complete, escaped, without a trailing newline.
+// One way to log: a record goes to the process's sink. In a worker the sink writes the shared ring,
+// in the master the log thread's queue, before either exists (and in tests) stderr. Text is
+// complete, escaped, without a trailing newline.
 #pragma once
 
 #include <stdatomic.h>
@@ -25,8 +26,9 @@ struct bk_log_record {
 
 typedef void (*bk_log_sink_fn)(void *self, const struct bk_log_record *record);
 
-// Process-wide sink and level; `self` is handed to the sink and must outlive it. Before the first call: stderr, info.
-// A NULL sink is stderr again. The sink is set while no other thread logs; the level may change at any time.
+// Process-wide sink and level; `self` is handed to the sink and must outlive it. Before the first
+// call: stderr, info. A NULL sink is stderr again. The sink is set while no other thread logs; the
+// level may change at any time.
 void bk_log_to(bk_log_sink_fn sink, void *self);
 void bk_log_set_level(enum bk_log_level level);
 enum bk_log_level bk_log_get_level(void);
@@ -47,14 +49,16 @@ int bk_log_level_parse(struct bk_str name, enum bk_log_level *ret);
 // One line with an optional [key] (NULL: none). Cut at 4 KiB.
 void bk_log(enum bk_log_level level, const char *key, const char *format, ...) BK_PRINTF(3, 4);
 // The same with further lines behind it.
-void bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail, const char *format, ...)
-    BK_PRINTF(4, 5);
-// A finished record; fields pid, worker and wall_ns are filled in when 0 (pid costs a system call: on the hot path the
-// caller fills it in). Dropped when its level is off; an access record is never filtered by level.
+void bk_log_detail(enum bk_log_level level, const char *key, struct bk_str detail,
+                   const char *format, ...) BK_PRINTF(4, 5);
+// A finished record; fields pid, worker and wall_ns are filled in when 0 (pid costs a system call:
+// on the hot path the caller fills it in). Dropped when its level is off; an access record is never
+// filtered by level.
 void bk_log_record(struct bk_log_record *record);
 
-// A repeated warning is said once a minute with a count: true when the caller should log now, *ret_count is then how
-// often it was held back since the last time. One zeroed state per message site and thread.
+// A repeated warning is said once a minute with a count: true when the caller should log now,
+// *ret_count is then how often it was held back since the last time. One zeroed state per message
+// site and thread.
 struct bk_log_limit {
     uint64_t next_ns;
     unsigned held;

@@ -3,7 +3,8 @@
 
 #include "base/compiler.h"
 
-// Text (a static buffer of the caller's, may be NULL) printed when an assert fails: which worker, which step.
+// Text (a static buffer of the caller's, may be NULL) printed when an assert fails: which worker,
+// which step.
 void bk_panic_context(const char *text);
 
 // Writes where, what and the context to stderr with write(2) only, then abort()s.

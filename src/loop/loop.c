@@ -1,5 +1,6 @@
-// The waiting place of a worker and of the master. One turn: wait, dispatch one batch, fire timers, bury the dead.
-// Called by the thread that holds the baton, by a foreign loop through bk_loop_fd, or by the master's main.
+// The waiting place of a worker and of the master. One turn: wait, dispatch one batch, fire timers,
+// bury the dead. Called by the thread that holds the baton, by a foreign loop through bk_loop_fd,
+// or by the master's main.
 #include "loop/loop.h"
 
 #include <errno.h>
@@ -82,7 +83,8 @@ int
 bk_loop_init(struct bk_loop *loop)
 {
     int error;
-    *loop = (struct bk_loop){.epoll_fd = -1, .timer_fd = -1, .wake_fd = -1, .timer_armed = UINT64_MAX};
+    *loop = (struct bk_loop){.epoll_fd = -1, .timer_fd = -1, .wake_fd = -1};
+    loop->timer_armed = UINT64_MAX;
     loop->now = bk_clock_mono();
     bk_wheel_init(&loop->wheel, loop->now);
     loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -146,8 +148,8 @@ bk_loop_host(struct bk_loop *loop)
     return 0;
 }
 
-// A deadline that moved away leaves the timer where it is: one wake-up for nothing is cheaper than a system call for
-// each move.
+// A deadline that moved away leaves the timer where it is: one wake-up for nothing is cheaper than
+// a system call for each move.
 void
 bk_loop_arm(struct bk_loop *loop)
 {
@@ -209,7 +211,8 @@ bk_loop_wake(struct bk_loop *loop)
 {
     static const uint64_t one = 1;
     int saved = errno;
-    // While a wake-up is on its way another one adds nothing; wake_ready clears the flag before it looks at the work.
+    // While a wake-up is on its way another one adds nothing; wake_ready clears the flag before it
+    // looks at the work.
     if (atomic_exchange(&loop->wake_sent, true))
         return;
     if (write(loop->wake_fd, &one, sizeof one) < 0)

@@ -1,6 +1,7 @@
-// The one waiting place: an epoll set, a timer wheel, an eventfd to be woken by other threads, and an end-of-turn queue
-// for things that must not die while callbacks may still point at them. The single fd (bk_loop_fd) can be polled by a
-// foreign loop; then a timerfd in the set carries the wheel's next deadline (bk_loop_host).
+// The one waiting place: an epoll set, a timer wheel, an eventfd to be woken by other threads, and
+// an end-of-turn queue for things that must not die while callbacks may still point at them. The
+// single fd (bk_loop_fd) can be polled by a foreign loop; then a timerfd in the set carries the
+// wheel's next deadline (bk_loop_host).
 #pragma once
 
 #include <stdatomic.h>
@@ -45,7 +46,8 @@ struct bk_loop {
     struct epoll_event batch[BK_LOOP_BATCH];
 };
 
-// Creates the epoll set and the eventfd, all CLOEXEC. Negative errno on failure; then nothing is left open.
+// Creates the epoll set and the eventfd, all CLOEXEC. Negative errno on failure; then nothing is
+// left open.
 int bk_loop_init(struct bk_loop *loop) BK_MUST_CHECK;
 // Buries the doomed and closes the fds; watches and timers are their owners' business.
 void bk_loop_release(struct bk_loop *loop);
@@ -53,7 +55,8 @@ void bk_loop_release(struct bk_loop *loop);
 void bk_loop_abandon(struct bk_loop *loop);
 // Creates the timerfd so that a foreign loop may poll bk_loop_fd().
 int bk_loop_host(struct bk_loop *loop) BK_MUST_CHECK;
-// Hosted loops: who sets a timer outside a turn calls this before the foreign loop waits again (a turn does it itself).
+// Hosted loops: who sets a timer outside a turn calls this before the foreign loop waits again (a
+// turn does it itself).
 void bk_loop_arm(struct bk_loop *loop);
 static inline int
 bk_loop_fd(const struct bk_loop *loop)
@@ -67,12 +70,14 @@ int bk_loop_change(struct bk_loop *loop, struct bk_watch *watch, uint32_t events
 // Also drops events of this watch that the running turn has still in its batch.
 void bk_loop_remove(struct bk_loop *loop, struct bk_watch *watch);
 
-// Puts `doomed` on the queue that is buried when the turn ends; outside a turn: at the end of the next one. Once only.
+// Puts `doomed` on the queue that is buried when the turn ends; outside a turn: at the end of the
+// next one. Once only.
 void bk_loop_doom(struct bk_loop *loop, struct bk_doomed *doomed, bk_doomed_fn bury);
 
-// One turn: waits at most `wait_ms` (-1: until something happens; shortened by the next deadline), refreshes `now`,
-// dispatches one batch, fires timers, buries the doomed. Returns the number of events, 0 on time-out, -EINTR when a signal came first (the rest
-// of the turn is done all the same). Not re-entrant.
+// One turn: waits at most `wait_ms` (-1: until something happens; shortened by the next deadline),
+// refreshes `now`, dispatches one batch, fires timers, buries the doomed. Returns the number of
+// events, 0 on time-out, -EINTR when a signal came first (the rest of the turn is done all the
+// same). Not re-entrant.
 int bk_loop_turn(struct bk_loop *loop, int wait_ms);
 
 // From any thread or signal handler: makes the current or next wait return and `woken` run.

@@ -1,5 +1,5 @@
-// Threads for calls that block on a disk or a name server. Called by the engine for spill files and cold sendfile, by
-// the loop's owner to collect; the threads themselves see only the job.
+// Threads for calls that block on a disk or a name server. Called by the engine for spill files and
+// cold sendfile, by the loop's owner to collect; the threads themselves see only the job.
 #include "loop/offload.h"
 
 #include <errno.h>
@@ -73,7 +73,8 @@ bk_offload_submit(struct bk_offload *offload, struct bk_job *job)
 {
     int error = 0;
     pthread_mutex_lock(&offload->lock);
-    // A thread counts as idle until it has woken, so compare with what is queued for the idle ones already.
+    // A thread counts as idle until it has woken, so compare with what is queued for the idle ones
+    // already.
     if (offload->idle <= offload->queued && offload->started < offload->limit)
         error = start_thread(offload);
     if (error < 0 && offload->started > 0)
@@ -107,8 +108,8 @@ bk_offload_collect(struct bk_offload *offload)
     }
 }
 
-// With the lock held. The new thread inherits a signal mask with everything blocked, so that no handler of the
-// application ever runs on it.
+// With the lock held. The new thread inherits a signal mask with everything blocked, so that no
+// handler of the application ever runs on it.
 static int
 start_thread(struct bk_offload *offload)
 {
@@ -148,7 +149,8 @@ run(void *self)
         job->work(job);
         pthread_mutex_lock(&offload->lock);
         append(&offload->finished, job);
-        bk_loop_wake(offload->loop);  // under the lock: bk_offload_free cannot let the loop go before it
+        // Under the lock: bk_offload_free cannot let the loop go before it.
+        bk_loop_wake(offload->loop);
     }
     pthread_mutex_unlock(&offload->lock);
     return NULL;

@@ -1,6 +1,7 @@
-// The timer wheel. Called by the loop once per turn, and by whoever owns a deadline. Time is cut into ticks of 2^22 ns
-// (4.2 ms); a timer sits in the first tick that begins at or after its deadline, so it never fires early. Ticks further
-// away than the near ring sit in far slots of 256 ticks and move in when their slot begins.
+// The timer wheel. Called by the loop once per turn, and by whoever owns a deadline. Time is cut
+// into ticks of 2^22 ns (4.2 ms); a timer sits in the first tick that begins at or after its
+// deadline, so it never fires early. Ticks further away than the near ring sit in far slots of 256
+// ticks and move in when their slot begins.
 #include "loop/timer.h"
 
 #include <stddef.h>
@@ -14,7 +15,8 @@
 #define LATEST (UINT64_MAX >> 1)
 
 static void place(struct bk_wheel *wheel, struct bk_timer *timer);
-static struct bk_timer **gather(struct bk_timer **slot, uint64_t *used, uint64_t number, struct bk_timer **tail);
+static struct bk_timer **gather(struct bk_timer **ring, uint64_t *used, uint64_t number,
+                                struct bk_timer **tail);
 static void link_before(struct bk_timer **at, struct bk_timer *timer);
 static void take_out(struct bk_wheel *wheel, struct bk_timer *timer);
 static uint64_t first_used(const uint64_t *used, unsigned count, uint64_t from);
@@ -37,7 +39,8 @@ bk_timer_set(struct bk_wheel *wheel, struct bk_timer *timer, uint64_t deadline)
 {
     timer->deadline = deadline = deadline < LATEST ? deadline : LATEST;
     if (timer->link) {
-        // The common case: a deadline that moves away. The wheel finds out when the old slot comes up.
+        // The common case: a deadline that moves away. The wheel finds out when the old slot comes
+        // up.
         if (timer->slot <= tick_of(deadline) << TICK_BITS && deadline > wheel->now)
             return;
         take_out(wheel, timer);
@@ -56,18 +59,20 @@ bk_timer_cancel(struct bk_wheel *wheel, struct bk_timer *timer)
 void
 bk_wheel_run(struct bk_wheel *wheel, uint64_t now)
 {
-    uint64_t tick = wheel->now >> TICK_BITS, last;
+    uint64_t tick = wheel->now >> TICK_BITS, last, far;
     struct bk_timer *gathered = NULL, **tail = &gathered;
     if (now > wheel->now)
         wheel->now = now;
     last = wheel->now >> TICK_BITS;
     if (wheel->count == 0)
         return;
-    // First gather, then fire: what a callback sets anew cannot get into this run, what it cancels leaves the list.
-    for (uint64_t far = (tick >> FAR_BITS) + 1, n = 0; far <= last >> FAR_BITS && n < BK_TIMER_FAR; far++, n++)
-        tail = gather(&wheel->far[far % BK_TIMER_FAR], wheel->far_used, far % BK_TIMER_FAR, tail);
+    // First gather, then fire: what a callback sets anew cannot get into this run, what it cancels
+    // leaves the list.
+    far = (tick >> FAR_BITS) + 1;
+    for (unsigned n = 0; far <= last >> FAR_BITS && n < BK_TIMER_FAR; far++, n++)
+        tail = gather(wheel->far, wheel->far_used, far % BK_TIMER_FAR, tail);
     for (unsigned n = 0; tick <= last && n < BK_TIMER_NEAR; tick++, n++)
-        tail = gather(&wheel->near[tick % BK_TIMER_NEAR], wheel->near_used, tick % BK_TIMER_NEAR, tail);
+        tail = gather(wheel->near, wheel->near_used, tick % BK_TIMER_NEAR, tail);
     while (gathered) {
         struct bk_timer *timer = gathered;
         take_out(wheel, timer);
@@ -83,13 +88,13 @@ bk_wheel_run(struct bk_wheel *wheel, uint64_t now)
 
 // Moves the slot's timers to the end of a list; returns the new end.
 static struct bk_timer **
-gather(struct bk_timer **slot, uint64_t *used, uint64_t number, struct bk_timer **tail)
+gather(struct bk_timer **ring, uint64_t *used, uint64_t number, struct bk_timer **tail)
 {
-    if (!*slot)
+    if (!ring[number])
         return tail;
-    *tail = *slot;
+    *tail = ring[number];
     (*tail)->link = tail;
-    *slot = NULL;
+    ring[number] = NULL;
     used[number / 64] &= ~(UINT64_C(1) << number % 64);
     while (*tail)
         tail = &(*tail)->next;
@@ -166,12 +171,14 @@ bk_wheel_next(const struct bk_wheel *wheel)
     return (near_at < far_at ? near_at : far_at) << TICK_BITS;
 }
 
-// The first slot number >= from whose bit is set in a ring of `count` bits; UINT64_MAX when none is.
+// The first slot number >= from whose bit is set in a ring of `count` bits; UINT64_MAX when none
+// is.
 static uint64_t
 first_used(const uint64_t *used, unsigned count, uint64_t from)
 {
     unsigned start = (unsigned)(from % count), words = count / 64;
-    // The last round is in the first word again, for the bits before the start: those behind it are known to be clear.
+    // The last round is in the first word again, for the bits before the start: those behind it are
+    // known to be clear.
     for (unsigned i = 0; i <= words; i++) {
         unsigned word = (start / 64 + i) % words;
         uint64_t bits = used[word];

@@ -1,5 +1,5 @@
-// Socket addresses: from a --bind value to the kernel's form and back to text. Called by the settings check (parse), the
-// listeners (resolve), and by serve for REMOTE_ADDR.
+// Socket addresses: from a --bind value to the kernel's form and back to text. Called by the
+// settings check (parse), the listeners (resolve), and by serve for REMOTE_ADDR.
 #include "net/addr.h"
 
 #include <arpa/inet.h>
@@ -72,14 +72,15 @@ parse_scheme(struct bk_str *text, struct bk_bind *ret, const char **ret_why)
     }
     if (text->at && text->len > 3)
         mark = memmem(text->at, text->len, "://", 3);
-    if (mark && memcmp(text->at, "fd:", 3) != 0 && memcmp(text->at, "unix:", text->len < 5 ? text->len : 5) != 0) {
+    if (mark && strncmp(text->at, "fd:", 3) != 0 && strncmp(text->at, "unix:", 5) != 0) {
         *ret_why = "a scheme is http, https, uwsgi or scgi";
         return -EINVAL;
     }
     return 0;
 }
 
-// unix:PATH, unix:@name; as in Gunicorn unix://run/x is the relative path and unix:///run/x the absolute one.
+// unix:PATH, unix:@name; as in Gunicorn unix://run/x is the relative path and unix:///run/x the
+// absolute one.
 static int
 parse_unix(struct bk_str text, struct bk_bind *ret, const char **ret_why)
 {
@@ -90,7 +91,8 @@ parse_unix(struct bk_str text, struct bk_bind *ret, const char **ret_why)
         *ret_why = abstract ? "a name is missing after unix:@" : "a path is missing after unix:";
         return -EINVAL;
     }
-    // Both need one byte of sun_path besides the text: the NUL behind a path, the one before an abstract name.
+    // Both need one byte of sun_path besides the text: the NUL behind a path, the one before an
+    // abstract name.
     if (text.len >= sizeof un.sun_path || copy_text(ret->host, sizeof ret->host, text) < 0) {
         *ret_why = abstract ? "an abstract socket's name has at most 107 bytes"
                             : "a unix socket's path has at most 107 bytes";
@@ -154,7 +156,8 @@ parse_tcp(struct bk_str text, struct bk_bind *ret, const char **ret_why)
     return colon ? parse_port(text, ret, ret_why) : 0;
 }
 
-// Takes "[v6]" off the front; a zone (fe80::1%eth0) is checked when it is resolved, interfaces come and go.
+// Takes "[v6]" off the front; a zone (fe80::1%eth0) is checked when it is resolved, interfaces come
+// and go.
 static int
 parse_brackets(struct bk_str *text, struct bk_bind *ret, const char **ret_why)
 {
@@ -170,7 +173,8 @@ parse_brackets(struct bk_str *text, struct bk_bind *ret, const char **ret_why)
     inside = (struct bk_str){text->at + 1, (size_t)(end - text->at) - 1};
     zone = memchr(inside.at, '%', inside.len);
     len = zone ? (size_t)(zone - inside.at) : inside.len;
-    if (copy_text(plain, sizeof plain, (struct bk_str){inside.at, len}) < 0 || inet_pton(AF_INET6, plain, &ignored) != 1 ||
+    if (copy_text(plain, sizeof plain, (struct bk_str){inside.at, len}) < 0 ||
+        inet_pton(AF_INET6, plain, &ignored) != 1 ||
         copy_text(ret->host, sizeof ret->host, inside) < 0) {
         *ret_why = "in the brackets there is no IPv6 address";
         return -EINVAL;
@@ -224,11 +228,12 @@ bk_bind_resolve(const struct bk_bind *bind, struct bk_addr *ret)
         return -EAGAIN;
     if (error || !found)
         return -ENOENT;
-    // One socket per --bind: of a name with several addresses the first, preferring IPv4 as "localhost" users expect.
+    // One socket per --bind: of a name with several addresses the first, preferring IPv4 as
+    // "localhost" users expect.
     const struct addrinfo *best = found;
-    for (const struct addrinfo *each = found; each && best->ai_family != AF_INET; each = each->ai_next)
-        if (each->ai_family == AF_INET)
-            best = each;
+    for (const struct addrinfo *at = found; at && best->ai_family != AF_INET; at = at->ai_next)
+        if (at->ai_family == AF_INET)
+            best = at;
     memcpy(&ret->storage, best->ai_addr, best->ai_addrlen);
     ret->len = best->ai_addrlen;
     set_port(ret, bind->port);
@@ -246,12 +251,15 @@ bk_addr_text(char *out, size_t room, enum bk_scheme scheme, const struct bk_addr
         if (schemes[i].scheme == scheme)
             prefix = schemes[i].prefix;
     if (addr->sa.sa_family == AF_UNIX) {
-        size_t head = offsetof(struct sockaddr_un, sun_path), len = addr->len > head ? addr->len - head : 0;
-        bool abstract = len > 1 && addr->un.sun_path[0] == '\0';
+        const char *path = addr->un.sun_path;
+        size_t head = offsetof(struct sockaddr_un, sun_path);
+        size_t len = addr->len > head ? addr->len - head : 0;
+        bool abstract = len > 1 && path[0] == '\0';
         if (scheme == BK_SCHEME_DEFAULT || scheme == BK_SCHEME_HTTP)
             prefix = "";
-        len = abstract ? len - 1 : strnlen(addr->un.sun_path, len);
-        snprintf(out, room, "%sunix:%s%.*s", prefix, abstract ? "@" : "", (int)len, addr->un.sun_path + abstract);
+        len = abstract ? len - 1 : strnlen(path, len);
+        path += abstract;
+        snprintf(out, room, "%sunix:%s%.*s", prefix, abstract ? "@" : "", (int)len, path);
         return;
     }
     host[bk_addr_host(host, addr, &port)] = '\0';

@@ -1,4 +1,5 @@
-// Listening sockets. Called by the master (and by barkeep.run) before any worker exists, and at the end to close them.
+// Listening sockets. Called by the master (and by barkeep.run) before any worker exists, and at the
+// end to close them.
 #include "net/listen.h"
 
 #include <errno.h>
@@ -13,7 +14,8 @@
 
 #include "base/banned.h"
 
-// How long another barkeep may hold the lock beside a unix socket: it does so for one bind, never for longer.
+// How long another barkeep may hold the lock beside a unix socket: it does so for one bind, never
+// for longer.
 #define LOCK_TRIES 200
 #define LOCK_PAUSE_NS 10000000
 
@@ -34,19 +36,21 @@ static int set_option(int fd, int level, int name);
 static int read_name(struct bk_listener *listener);
 
 int
-bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *options, struct bk_listener *ret)
+bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *options,
+               struct bk_listener *ret)
 {
     struct bk_listener listener = {.fd = -1, .bind = *bind, .scheme = bind->scheme};
-    int error;
+    int error = 0;
     if (listener.scheme == BK_SCHEME_DEFAULT)
         listener.scheme = BK_SCHEME_HTTP;
-    if (bind->kind == BK_BIND_FD) {
+    if (bind->kind == BK_BIND_FD)
         error = adopt(&listener);
-    } else {
+    else
         error = bk_bind_resolve(bind, &listener.addr);
-        if (error == 0)
-            error = bind->kind == BK_BIND_TCP ? open_tcp(options, &listener) : open_unix(options, &listener);
-    }
+    if (error == 0 && bind->kind == BK_BIND_TCP)
+        error = open_tcp(options, &listener);
+    else if (error == 0 && bind->kind != BK_BIND_FD)
+        error = open_unix(options, &listener);
     if (error == 0)
         error = read_name(&listener);
     if (error < 0) {
@@ -61,12 +65,13 @@ bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *optio
 static int
 open_tcp(const struct bk_listen_options *options, struct bk_listener *listener)
 {
-    int fd = socket(listener->addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
+    int fd = socket(listener->addr.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -errno;
     listener->fd = fd;
-    error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
-    // Connections inherit it: answers are written whole, waiting for an ACK would only delay their last packet.
+    int error = set_option(fd, SOL_SOCKET, SO_REUSEADDR);
+    // Connections inherit it: answers are written whole, waiting for an ACK would only delay their
+    // last packet.
     if (error == 0)
         error = set_option(fd, IPPROTO_TCP, TCP_NODELAY);
     if (error == 0 && options->reuse_port)
@@ -86,13 +91,14 @@ open_unix(const struct bk_listen_options *options, struct bk_listener *listener)
         return -errno;
     if (listener->bind.kind == BK_BIND_UNIX)
         return open_path(options, listener);
-    if (bind(listener->fd, &listener->addr.sa, listener->addr.len) < 0 || listen(listener->fd, options->backlog) < 0)
+    if (bind(listener->fd, &listener->addr.sa, listener->addr.len) < 0 ||
+        listen(listener->fd, options->backlog) < 0)
         return -errno;
     return 0;
 }
 
-// The lock covers the test for a stale file and our own bind and listen: a socket that is bound but does not listen yet
-// refuses connections just like one whose owner died.
+// The lock covers the test for a stale file and our own bind and listen: a socket that is bound but
+// does not listen yet refuses connections just like one whose owner died.
 static int
 open_path(const struct bk_listen_options *options, struct bk_listener *listener)
 {
@@ -115,8 +121,8 @@ bind_path(const struct bk_listen_options *options, struct bk_listener *listener)
     const char *path = listener->bind.host;
     mode_t mode = options->unix_mode & 0777;
     struct stat st;
-    // Linux gives the file the mode of the socket's inode (less the umask): never open to others, not even for the
-    // moment until the chmod, and without touching the process-wide umask.
+    // Linux gives the file the mode of the socket's inode (less the umask): never open to others,
+    // not even for the moment until the chmod, and without touching the process-wide umask.
     if (fchmod(listener->fd, mode) < 0)
         return -errno;
     if (bind(listener->fd, &listener->addr.sa, listener->addr.len) < 0)
@@ -130,7 +136,8 @@ bind_path(const struct bk_listen_options *options, struct bk_listener *listener)
     return 0;
 }
 
-// Removes a socket file nobody listens on. -EADDRINUSE when somebody does, -ENOTSOCK when it is another kind of file.
+// Removes a socket file nobody listens on. -EADDRINUSE when somebody does, -ENOTSOCK when it is
+// another kind of file.
 static int
 remove_stale(const struct bk_listener *listener)
 {
@@ -165,9 +172,11 @@ lock_path(struct path_lock *lock, const char *path)
         lock->fd = open(lock->path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
         if (lock->fd < 0)
             return -errno;
-        // The last holder may have removed the file between our open and flock; then it guards nothing any more.
-        if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0 && fstat(lock->fd, &ours) == 0 && lstat(lock->path, &there) == 0 &&
-            ours.st_dev == there.st_dev && ours.st_ino == there.st_ino)
+        // The last holder may have removed the file between our open and flock; then it guards
+        // nothing any more.
+        if (flock(lock->fd, LOCK_EX | LOCK_NB) == 0 && fstat(lock->fd, &ours) == 0 &&
+            lstat(lock->path, &there) == 0 && ours.st_dev == there.st_dev &&
+            ours.st_ino == there.st_ino)
             return 0;
         close(lock->fd);
         nanosleep(&pause, NULL);
@@ -186,7 +195,7 @@ unlock_path(struct path_lock *lock)
 static int
 adopt(struct bk_listener *listener)
 {
-    int fd = listener->bind.fd, value = 0, flags;
+    int fd = listener->bind.fd, value = 0, flags, family;
     socklen_t len = sizeof value;
     if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &value, &len) < 0)
         return -errno;
@@ -198,15 +207,17 @@ adopt(struct bk_listener *listener)
     if (!value)
         return -EINVAL;
     listener->fd = fd;
-    if (read_name(listener) < 0 || (listener->addr.sa.sa_family != AF_INET && listener->addr.sa.sa_family != AF_INET6 &&
-                                    listener->addr.sa.sa_family != AF_UNIX))
+    if (read_name(listener) < 0)
+        return -EAFNOSUPPORT;
+    family = listener->addr.sa.sa_family;
+    if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
         return -EAFNOSUPPORT;
     if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
         return -errno;
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
         return -errno;
-    if (listener->addr.sa.sa_family != AF_UNIX)
+    if (family != AF_UNIX)
         return set_option(fd, IPPROTO_TCP, TCP_NODELAY);
     return 0;
 }
@@ -217,7 +228,8 @@ bk_listen_close(struct bk_listener *listener, bool unlink_path)
     struct stat st;
     // The file goes first: once the socket is closed somebody else may put a new one in its place.
     if (unlink_path && listener->bind.kind == BK_BIND_UNIX && listener->ino != 0 &&
-        lstat(listener->bind.host, &st) == 0 && st.st_dev == listener->dev && st.st_ino == listener->ino)
+        lstat(listener->bind.host, &st) == 0 && st.st_dev == listener->dev &&
+        st.st_ino == listener->ino)
         unlink(listener->bind.host);
     if (listener->fd >= 0)
         close(listener->fd);

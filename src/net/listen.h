@@ -17,20 +17,22 @@ struct bk_listen_options {
     unsigned unix_mode;    // 0660
 };
 
-// Opens, binds and listens (or adopts fd://N: must be a listening stream socket). CLOEXEC and O_NONBLOCK set,
-// SO_REUSEADDR, TCP_NODELAY inherited by connections. A stale unix socket file (connect refused) is replaced under a
-// lock file; a live one is -EADDRINUSE. The caller may chown a unix socket afterwards.
-// Negative errno as the kernel gave it, and: what bk_bind_resolve returns for names; -ENOTSOCK when at the unix path is
-// something else than a socket, or N is none; for fd://N -EPROTOTYPE (not a stream), -EINVAL (does not listen),
-// -EAFNOSUPPORT. On failure nothing is left behind, and fd://N is left open.
-int bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *options, struct bk_listener *ret)
-    BK_MUST_CHECK;
+// Opens, binds and listens (or adopts fd://N: must be a listening stream socket). CLOEXEC and
+// O_NONBLOCK set, SO_REUSEADDR, TCP_NODELAY inherited by connections. A stale unix socket file
+// (connect refused) is replaced under a lock file; a live one is -EADDRINUSE. The caller may chown
+// a unix socket afterwards. Negative errno as the kernel gave it, and: what bk_bind_resolve returns
+// for names; -ENOTSOCK when at the unix path is something else than a socket, or N is none; for
+// fd://N -EPROTOTYPE (not a stream), -EINVAL (does not listen), -EAFNOSUPPORT. On failure nothing
+// is left behind, and fd://N is left open.
+int bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *options,
+                   struct bk_listener *ret) BK_MUST_CHECK;
 // Closes; unlinks the unix path when `unlink_path` and the file is still ours.
 void bk_listen_close(struct bk_listener *listener, bool unlink_path);
 // /proc/sys/net/core/somaxconn, 4096 when unreadable.
 int bk_listen_somaxconn(void);
-// With reuse_port two masters could share a port without noticing: binds without it and lets go again, -EADDRINUSE when
-// somebody is there. 0 for what is not TCP and for port 0. To be called once per --bind, before the first open.
+// With reuse_port two masters could share a port without noticing: binds without it and lets go
+// again, -EADDRINUSE when somebody is there. 0 for what is not TCP and for port 0. To be called
+// once per --bind, before the first open.
 int bk_listen_probe(const struct bk_bind *bind) BK_MUST_CHECK;
 // Connections waiting in the accept queue and its limit. Negative when unknown (unix sockets).
 int bk_listen_queue(const struct bk_listener *listener, unsigned *ret_waiting, unsigned *ret_limit);

@@ -1,5 +1,5 @@
-// Lists of trusted networks (declared in net/addr.h). Called by the settings check (parse) and by serve/guard, which
-// believes forwarded headers only from peers in the list.
+// Lists of trusted networks (declared in net/addr.h). Called by the settings check (parse) and by
+// serve/guard, which believes forwarded headers only from peers in the list.
 #include "net/addr.h"
 
 #include <arpa/inet.h>
@@ -135,7 +135,8 @@ parse_net(struct bk_str text, struct bk_net *ret)
             return -EINVAL;
         bits = bits * 10 + (unsigned)(slash[1 + i] - '0');
     }
-    // ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix would reach beyond what IPv4 peers are kept as.
+    // ::ffff:10.0.0.0/104 is 10.0.0.0/8; a shorter prefix would reach beyond what IPv4 peers are
+    // kept as.
     if (bits > most || (mapped && bits < 96))
         return -EINVAL;
     ret->bits = (unsigned char)(mapped ? bits - 96 : bits);
@@ -166,7 +167,8 @@ parse_ip(struct bk_str text, struct bk_net *ret)
     return 0;
 }
 
-// "1.2.3.4:80" -> "1.2.3.4", "[::1]:80" and "[::1]" -> "::1"; false when what is around the address makes no sense.
+// "1.2.3.4:80" -> "1.2.3.4", "[::1]:80" and "[::1]" -> "::1"; false when what is around the address
+// makes no sense.
 static bool
 strip_port(struct bk_str *text)
 {

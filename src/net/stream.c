@@ -12,7 +12,8 @@
 
 #include "base/banned.h"
 
-// The kernel moves at most this much per call anyway; keeping to it avoids an overflow of ssize_t arithmetic.
+// The kernel moves at most this much per call anyway; keeping to it avoids an overflow of ssize_t
+// arithmetic.
 #define SEND_FILE_MAX ((size_t)0x7ffff000)
 
 static ssize_t
@@ -41,15 +42,17 @@ plain_writev(struct bk_stream *stream, const struct iovec *parts, int count)
 {
     struct msghdr message = {.msg_iovlen = (size_t)count};
     ssize_t n;
-    memcpy(&message.msg_iov, &parts, sizeof parts);  // the kernel only reads; the C library's type forgot const
+    // The kernel only reads them; the C library's type forgot const.
+    memcpy(&message.msg_iov, &parts, sizeof parts);
     do
         n = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
     while (n < 0 && errno == EINTR);
     return n < 0 ? -errno : n;
 }
 
-// sendfile has no MSG_NOSIGNAL, and the application may have given SIGPIPE its default action back: so the signal is
-// held off for the call, and taken away when the call raised it. It goes to the calling thread only.
+// sendfile has no MSG_NOSIGNAL, and the application may have given SIGPIPE its default action back:
+// so the signal is held off for the call, and taken away when the call raised it. It goes to the
+// calling thread only.
 static ssize_t
 plain_send_file(struct bk_stream *stream, int file_fd, off_t *offset, size_t len)
 {

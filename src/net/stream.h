@@ -1,4 +1,5 @@
-// A non-blocking byte stream behind a small vtable: plain sockets here, TLS in tls/. No buffering of its own.
+// A non-blocking byte stream behind a small vtable: plain sockets here, TLS in tls/. No buffering
+// of its own.
 #pragma once
 
 #include <sys/uio.h>
@@ -9,15 +10,18 @@
 struct bk_stream;
 struct bk_stream_ops {
     const char *name;  // "plain", "tls"
-    // Bytes read, 0 at end of file, -EAGAIN when there is nothing, another negative errno when the stream is dead.
+    // Bytes read, 0 at end of file, -EAGAIN when there is nothing, another negative errno when the
+    // stream is dead.
     ssize_t (*read)(struct bk_stream *stream, void *into, size_t room);
-    // Bytes taken (may be fewer), -EAGAIN when full, another negative errno when dead. No call here raises SIGPIPE.
+    // Bytes taken (may be fewer), -EAGAIN when full, another negative errno when dead. No call here
+    // raises SIGPIPE.
     ssize_t (*write)(struct bk_stream *stream, const void *from, size_t len);
     ssize_t (*writev)(struct bk_stream *stream, const struct iovec *parts, int count);
     // From a file, at *offset, which moves on. 0 = the file ended early.
     ssize_t (*send_file)(struct bk_stream *stream, int file_fd, off_t *offset, size_t len);
     int (*shut_write)(struct bk_stream *stream);
-    // Bytes already decoded and waiting in user space (TLS): the fd will not become readable for them.
+    // Bytes already decoded and waiting in user space (TLS): the fd will not become readable for
+    // them.
     size_t (*pending)(const struct bk_stream *stream);
     // Closes the fd.
     void (*close)(struct bk_stream *stream);

@@ -1,4 +1,5 @@
-// The scoreboard's memory. Called by the master (makes it, reads it) and by each worker (writes its own slot).
+// The scoreboard's memory. Called by the master (makes it, reads it) and by each worker (writes its
+// own slot).
 #include "stats/stats_segment.h"
 
 #include <errno.h>
@@ -15,6 +16,8 @@
 
 #define SLOTS_MAX 4096
 #define READ_TRIES 16
+
+#define load(at, order) atomic_load_explicit(at, order)
 
 static int make_memfd(void);
 static size_t size_of(unsigned slot_count);
@@ -82,8 +85,9 @@ bk_segment_free(struct bk_segment *segment)
         munmap(segment, size_of(segment->slot_count));
 }
 
-// The writer makes the lock odd, writes, makes it even. Words are stored with release and loaded with acquire, so that
-// a reader who saw a new word also sees the odd lock; on x86 and arm64 that costs nothing over plain moves.
+// The writer makes the lock odd, writes, makes it even. Words are stored with release and loaded
+// with acquire, so that a reader who saw a new word also sees the odd lock; on x86 and arm64 that
+// costs nothing over plain moves.
 void
 bk_slot_set_request(struct bk_slot *slot, struct bk_str method, struct bk_str target)
 {
@@ -94,7 +98,7 @@ bk_slot_set_request(struct bk_slot *slot, struct bk_str method, struct bk_str ta
     const char *query = target.len > 0 ? memchr(target.at, '?', target.len) : NULL;
     size_t len = method.len < 32 ? method.len : 32, rest, words;
     // An odd lock was left by a predecessor that died while writing.
-    uint32_t lock = atomic_load_explicit(&slot->request_lock, memory_order_relaxed) | 1;
+    uint32_t lock = load(&slot->request_lock, memory_order_relaxed) | 1;
     if (len > 0)
         memcpy(copy.text, method.at, len);
     copy.text[len++] = ' ';
@@ -120,13 +124,13 @@ bk_slot_get_request(const struct bk_slot *slot, char *out, size_t room)
         uint64_t words[BK_COUNT(slot->request_words)];
     } copy;
     for (int i = 0; i < READ_TRIES; i++) {
-        uint32_t lock = atomic_load_explicit(&slot->request_lock, memory_order_acquire);
-        size_t len = atomic_load_explicit(&slot->request_len, memory_order_acquire);
+        uint32_t lock = load(&slot->request_lock, memory_order_acquire);
+        size_t len = load(&slot->request_len, memory_order_acquire);
         if (len > sizeof copy.text)
             len = sizeof copy.text;
         for (size_t word = 0; word < (len + 7) / 8; word++)
-            copy.words[word] = atomic_load_explicit(&slot->request_words[word], memory_order_acquire);
-        if (lock % 2 != 0 || atomic_load_explicit(&slot->request_lock, memory_order_relaxed) != lock)
+            copy.words[word] = load(&slot->request_words[word], memory_order_acquire);
+        if (lock % 2 != 0 || load(&slot->request_lock, memory_order_relaxed) != lock)
             continue;
         if (room == 0)
             return true;

@@ -1,5 +1,6 @@
-// The scoreboard: shared memory, one slot per running worker (two slots per worker number, so that a replacement never
-// shares one with its predecessor). Each slot has one writing process; readers tolerate torn text (seqlock).
+// The scoreboard: shared memory, one slot per running worker (two slots per worker number, so that
+// a replacement never shares one with its predecessor). Each slot has one writing process; readers
+// tolerate torn text (seqlock).
 #pragma once
 
 #include <stdatomic.h>
@@ -34,7 +35,8 @@ struct bk_slot {
     _Atomic uint32_t request_lock;        // odd while `request` is being written
     _Atomic uint32_t request_len;
     union {
-        char request[232];                // "GET /path" of the request in the application or the last one
+        // "GET /path" of the request in the application or the last one.
+        char request[232];
         _Atomic uint64_t request_words[29];
     };
     struct bk_counters counters;
@@ -47,9 +49,10 @@ struct bk_segment {
     _Alignas(64) struct bk_slot slots[];
 };
 
-// Master: creates it in a memfd (CLOEXEC, its size sealed). Worker: maps an inherited one, -EPROTONOSUPPORT when the layout
-// differs. The caller owns the fd; the mapping does not need it. Workers can write to all of it: the master goes by the
-// slot count it asked for, not by the one in the segment.
+// Master: creates it in a memfd (CLOEXEC, its size sealed). Worker: maps an inherited one,
+// -EPROTONOSUPPORT when the layout differs. The caller owns the fd; the mapping does not need it.
+// Workers can write to all of it: the master goes by the slot count it asked for, not by the one in
+// the segment.
 int bk_segment_new(unsigned slot_count, struct bk_segment **ret, int *ret_fd) BK_MUST_CHECK;
 int bk_segment_open(int fd, struct bk_segment **ret) BK_MUST_CHECK;
 void bk_segment_free(struct bk_segment *segment);
@@ -58,11 +61,13 @@ void bk_segment_free(struct bk_segment *segment);
 static inline void
 bk_count(_Atomic uint64_t *counter, uint64_t n)
 {
-    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+    atomic_store_explicit(counter, value + n, memory_order_relaxed);
 }
 
-// "METHOD path" of the current request under the seqlock; the query is left out, the rest cut to fit. Bytes as they came:
-// who prints them escapes them.
+// "METHOD path" of the current request under the seqlock; the query is left out, the rest cut to
+// fit. Bytes as they came: who prints them escapes them.
 void bk_slot_set_request(struct bk_slot *slot, struct bk_str method, struct bk_str target);
-// Copies it (NUL-terminated); false when the slot is being written for longer than a few tries (a dead writer).
+// Copies it (NUL-terminated); false when the slot is being written for longer than a few tries (a
+// dead writer).
 bool bk_slot_get_request(const struct bk_slot *slot, char *out, size_t room);

@@ -1,12 +1,14 @@
-// The unit tests' runner. One test program is one file tests/unit/test_<file>.c that includes this header once:
+// The unit tests' runner. One test program is one file tests/unit/test_<file>.c that includes this
+// header once:
 //
 //     TEST(adds_two_numbers)
 //     {
 //         CHECK_INT(1 + 1, 2);
 //     }
 //
-// Each test runs in a process of its own with a time limit, so it may crash, hang or leave descriptors open. The first
-// failed check ends its test. `test_foo NAME...` runs only tests whose name contains one of the words.
+// Each test runs in a process of its own with a time limit, so it may crash, hang or leave
+// descriptors open. The first failed check ends its test. `test_foo NAME...` runs only tests whose
+// name contains one of the words.
 #pragma once
 
 #include <errno.h>
@@ -47,9 +49,11 @@ static struct check_test *check_first, **check_last = &check_first;
             check_fail(__FILE__, __LINE__, #condition, "is false"); \
     } while (0)
 // Integers of any type up to 64 bits.
-#define CHECK_INT(got, expected) check_int(__FILE__, __LINE__, #got, (long long)(got), (long long)(expected))
+#define CHECK_INT(got, expected) \
+    check_int(__FILE__, __LINE__, #got, (long long)(got), (long long)(expected))
 // NUL-terminated texts.
-#define CHECK_STR(got, expected) check_text(__FILE__, __LINE__, #got, bk_str_of(got), bk_str_of(expected))
+#define CHECK_STR(got, expected) \
+    check_text(__FILE__, __LINE__, #got, bk_str_of(got), bk_str_of(expected))
 // A struct bk_str against a literal.
 #define CHECK_TEXT(got, expected) check_text(__FILE__, __LINE__, #got, (got), bk_str_of(expected))
 
@@ -77,8 +81,9 @@ check_text(const char *file, int line, const char *what, struct bk_str got, stru
     static char how[4096];
     if (bk_str_equal(got, expected))
         return;
-    snprintf(how, sizeof how, "is \"%.*s\" (%zu), not \"%.*s\" (%zu)", (int)got.len, got.len ? got.at : "", got.len,
-             (int)expected.len, expected.len ? expected.at : "", expected.len);
+    snprintf(how, sizeof how, "is \"%.*s\" (%zu), not \"%.*s\" (%zu)", (int)got.len,
+             got.len ? got.at : "", got.len, (int)expected.len, expected.len ? expected.at : "",
+             expected.len);
     check_fail(file, line, what, how);
 }
 
@@ -101,9 +106,10 @@ check_run(const struct check_test *test)
         continue;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
         return true;
-    if (WIFSIGNALED(status))
-        printf("FAIL %s: %s\n", test->name,
-               WTERMSIG(status) == SIGALRM ? "ran into the time limit" : strsignal(WTERMSIG(status)));
+    if (WIFSIGNALED(status) && WTERMSIG(status) == SIGALRM)
+        printf("FAIL %s: ran into the time limit\n", test->name);
+    else if (WIFSIGNALED(status))
+        printf("FAIL %s: %s\n", test->name, strsignal(WTERMSIG(status)));
     else
         printf("FAIL %s: exit status %d\n", test->name, WEXITSTATUS(status));
     return false;

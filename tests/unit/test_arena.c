@@ -84,7 +84,8 @@ TEST(large_pieces_do_not_waste_the_small_chunk)
 {
     struct bk_arena arena;
     bk_arena_init(&arena, NULL, NULL);
-    char *first = bk_arena_text(&arena, 10), *large = bk_arena_text(&arena, 100000), *second = bk_arena_text(&arena, 10);
+    char *first = bk_arena_text(&arena, 10), *large = bk_arena_text(&arena, 100000);
+    char *second = bk_arena_text(&arena, 10);
     CHECK(first && large && second == first + 10);
     memset(large, 'x', 100000);
     CHECK(arena.heap >= 100000 && arena.heap < 110000);

@@ -1,6 +1,6 @@
-// Each allocation fails once, in turn: the call says so, leaves its out-parameters alone and leaks nothing (the leak
-// checker of a sanitizer build looks). The linker sends malloc, calloc and aligned_alloc of everything linked here to
-// the wrappers below (tests/unit/meson.build).
+// Each allocation fails once, in turn: the call says so, leaves its out-parameters alone and leaks
+// nothing (the leak checker of a sanitizer build looks). The linker sends malloc, calloc and
+// aligned_alloc of everything linked here to the wrappers below (tests/unit/meson.build).
 #include "base/arena.h"
 #include "check.h"
 #include "loop/offload.h"
@@ -41,7 +41,8 @@ __wrap_aligned_alloc(size_t align, size_t size)
     return fails() ? NULL : __real_aligned_alloc(align, size);
 }
 
-// Calls `attempt` with the first, second, ... allocation failing until it gets through; returns how often it failed.
+// Calls `attempt` with the first, second, ... allocation failing until it gets through; returns how
+// often it failed.
 static unsigned
 fail_each(int (*attempt)(void))
 {

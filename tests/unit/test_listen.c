@@ -1,4 +1,5 @@
-// Listening sockets of each kind: flags, stale and live unix sockets, adopted descriptors, what is left behind.
+// Listening sockets of each kind: flags, stale and live unix sockets, adopted descriptors, what is
+// left behind.
 #include "net/listen.h"
 
 #include <arpa/inet.h>
@@ -237,13 +238,15 @@ TEST(held_lock_means_in_use)
     CHECK_INT(open_at("unix:web.sock", &options, &listener), -EADDRINUSE);
     CHECK_INT(access("web.sock", F_OK), -1);
     close(lock);
-    CHECK_INT(open_at("unix:web.sock", &options, &listener), 0);  // one left over from a crash is taken over
+    // One left over from a crash is taken over.
+    CHECK_INT(open_at("unix:web.sock", &options, &listener), 0);
     CHECK_INT(access("web.sock.lock", F_OK), -1);
     bk_listen_close(&listener, true);
     leave_directory();
 }
 
-// Many at once over a stale socket: exactly one may win, and the winner's file is the one in the directory.
+// Many at once over a stale socket: exactly one may win, and the winner's file is the one in the
+// directory.
 TEST(race_for_a_stale_socket)
 {
     int gate[2], results[2], winners = 0, losers = 0;
@@ -280,7 +283,8 @@ TEST(race_for_a_stale_socket)
         CHECK_INT(winners, 1);
         CHECK_INT(losers, 5);
         struct bk_addr addr;
-        CHECK_INT(bk_bind_resolve(&(struct bk_bind){.kind = BK_BIND_UNIX, .host = "web.sock"}, &addr), 0);
+        struct bk_bind there = {.kind = BK_BIND_UNIX, .host = "web.sock"};
+        CHECK_INT(bk_bind_resolve(&there, &addr), 0);
         int client = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         CHECK_INT(connect(client, &addr.sa, addr.len), 0);
         close(client);
@@ -321,7 +325,8 @@ adopt(int fd)
 
 TEST(adopted)
 {
-    struct bk_addr any = {.len = sizeof any.in, .in = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)}};
+    struct bk_addr any = {.len = sizeof any.in, .in = {.sin_family = AF_INET}};
+    any.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     CHECK(bind(fd, &any.sa, any.len) == 0);
     CHECK_INT(adopt(fd), -EINVAL);  // does not listen yet

@@ -1,4 +1,5 @@
-// One waiting place: turns, watches that vanish in mid-batch, deadlines, the doomed, wake-ups from threads and signals.
+// One waiting place: turns, watches that vanish in mid-batch, deadlines, the doomed, wake-ups from
+// threads and signals.
 #include "loop/loop.h"
 
 #include <fcntl.h>
@@ -110,7 +111,8 @@ TEST(removed_watches_are_not_called_in_the_same_turn)
     bk_loop_release(&loop);
 }
 
-// A closed descriptor's number and a freed watch's memory are reused at once by the next connection.
+// A closed descriptor's number and a freed watch's memory are reused at once by the next
+// connection.
 static void
 replace_second(struct bk_watch *watch, uint32_t events)
 {
@@ -353,7 +355,7 @@ keep_signalling(void *target)
     pthread_t thread = *(pthread_t *)target;
     while (atomic_load(&posted) == 0) {
         pthread_kill(thread, SIGUSR1);
-        nanosleep(&pause, NULL);  // the other side may not have reached its wait yet, so again and again
+        nanosleep(&pause, NULL);  // the other side may not wait yet, so again and again
     }
     return NULL;
 }
@@ -422,7 +424,7 @@ TEST(hosted_timer_moves_only_forward)
     bk_timer_set(&loop.wheel, &once.timer, loop.now + 10 * BK_SEC);
     bk_loop_turn(&loop, 0);
     CHECK(loop.timer_armed < armed);
-    bk_timer_set(&loop.wheel, &once.timer, 0);  // due at once: the fd is readable without anything else
+    bk_timer_set(&loop.wheel, &once.timer, 0);  // due at once: the fd is readable by that alone
     bk_loop_arm(&loop);
     CHECK_INT(poll_loop(-1), 1);
     bk_loop_turn(&loop, 0);

@@ -1,4 +1,5 @@
-// Jobs on native threads: each runs once, `done` runs on the loop thread, and the end waits for what runs.
+// Jobs on native threads: each runs once, `done` runs on the loop thread, and the end waits for
+// what runs.
 #include "loop/offload.h"
 
 #include <dirent.h>
@@ -185,8 +186,8 @@ TEST(jobs_run_side_by_side)
 
 static _Atomic bool hold_started, freeing, hold_ended;
 
-// The job's way to know that bk_offload_free has set its stop mark and waits: its thread sleeps, and nothing before
-// the join makes it sleep.
+// The job's way to know that bk_offload_free has set its stop mark and waits: its thread sleeps,
+// and nothing before the join makes it sleep.
 static bool
 main_thread_sleeps(void)
 {
@@ -220,7 +221,8 @@ never(struct bk_job *job)
 
 TEST(free_waits_for_running_and_drops_queued)
 {
-    struct task running = {.job = {.work = hold, .done = never}}, queued = {.job = {.work = never, .done = never}};
+    struct task running = {.job = {.work = hold, .done = never}};
+    struct task queued = {.job = {.work = never, .done = never}};
     start(1);
     CHECK_INT(bk_offload_submit(offload, &running.job), 0);
     while (!atomic_load(&hold_started))

@@ -124,7 +124,8 @@ write_texts(void *self)
     char text[200];
     for (unsigned i = 0; !atomic_load_explicit(&stop_writing, memory_order_relaxed); i++) {
         memset(text, 'a' + (int)(i % 26), sizeof text);
-        bk_slot_set_request(&segment->slots[0], BK_STR("GET"), (struct bk_str){text, 1 + i % sizeof text});
+        struct bk_str target = {text, 1 + i % sizeof text};
+        bk_slot_set_request(&segment->slots[0], BK_STR("GET"), target);
     }
     return NULL;
 }

@@ -173,8 +173,9 @@ disturb(struct bk_timer *timer)
         if (&probes[i] == probe)
             continue;
         bk_timer_cancel(&wheel, &probes[i].timer);
-        bk_timer_set(&wheel, &probes[3 + i].timer, run_now + 10 * BK_SEC);  // was due now too
-        bk_timer_set(&wheel, &probes[6 + i].timer, run_now);                // due now, set again to now
+        // Due now too: some move away, some are set to now again.
+        bk_timer_set(&wheel, &probes[3 + i].timer, run_now + 10 * BK_SEC);
+        bk_timer_set(&wheel, &probes[6 + i].timer, run_now);
     }
 }
 
