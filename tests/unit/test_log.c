@@ -17,7 +17,8 @@ keep(void *self, const struct bk_log_record *record)
 {
     CHECK(self == &records);
     last = *record;
-    memcpy(last_text, record->text.at, record->text.len);
+    if (record->text.len > 0)
+        memcpy(last_text, record->text.at, record->text.len);
     last.text.at = last_text;
     records++;
 }
