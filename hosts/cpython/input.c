@@ -128,15 +128,14 @@ read_line(struct bkpy_host *host, struct bk_exchange *x, Py_ssize_t limit)
         if (newline)
             take = (size_t)(newline - bytes.at) + 1;
         ended = newline != NULL;
-        if (!line) {
-            line = PyBytes_FromStringAndSize(bytes.at, (Py_ssize_t)take);
-            if (!line)
-                return NULL;
-        } else {
-            if (_PyBytes_Resize(&line, (Py_ssize_t)(len + take)) < 0)
-                return NULL;
-            memcpy(PyBytes_AS_STRING(line) + len, bytes.at, take);
-        }
+        // A bytes object made of one given character would be a shared one, that must not grow.
+        if (!line)
+            line = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)take);
+        else
+            _PyBytes_Resize(&line, (Py_ssize_t)(len + take));
+        if (!line)
+            return NULL;
+        memcpy(PyBytes_AS_STRING(line) + len, bytes.at, take);
         len += take;
         bk_body_skip(x, take);
     }

@@ -20,12 +20,12 @@ forget_environ(struct bkpy_memo_slot *slot)
 static void
 forget(struct bkpy_memo *memo, struct bkpy_memo_slot *slot)
 {
-    if (!slot->connection)
+    if (!slot->taken)
         return;
     forget_environ(slot);
     Py_CLEAR(slot->addr);
     Py_CLEAR(slot->port);
-    slot->connection = 0;
+    slot->taken = false;
     memo->filled--;
 }
 
@@ -71,11 +71,12 @@ bkpy_memo_slot(struct bkpy_host *host, struct bk_exchange *x, const struct bk_ca
     }
     struct bkpy_memo_slot *slot = &memo->slots[call->connection % BKPY_MEMO_SLOTS];
     slot->used = memo->now;
-    slot->fresh = slot->connection != call->connection;
+    slot->fresh = slot->connection != call->connection || !slot->taken;
     if (bk_likely(!slot->fresh))
         return slot;
     forget(memo, slot);
     slot->connection = call->connection;
+    slot->taken = true;
     memo->filled++;
     if (read_peer(slot, x) < 0) {
         forget(memo, slot);
@@ -147,6 +148,6 @@ bkpy_memo_turn(struct bkpy_memo *memo)
         return;
     memo->next_sweep = memo->now + UINT64_C(1000000000);
     for (unsigned i = 0; i < BKPY_MEMO_SLOTS; i++)
-        if (memo->slots[i].connection && memo->slots[i].used + BKPY_MEMO_IDLE < memo->now)
+        if (memo->slots[i].taken && memo->slots[i].used + BKPY_MEMO_IDLE < memo->now)
             forget(memo, &memo->slots[i]);
 }

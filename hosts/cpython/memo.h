@@ -16,7 +16,7 @@ struct bkpy_host;
 #define BKPY_MEMO_IDLE (5 * UINT64_C(1000000000))
 
 struct bkpy_memo_slot {
-    uint64_t connection;     // 0: empty
+    uint64_t connection;
     uint64_t used;           // monotonic ns, of the turn
     PyObject *addr, *port;   // ref: REMOTE_ADDR; REMOTE_PORT or NULL for unix sockets
     PyObject *dict;       // ref, NULL: nothing remembered. Never given to an application, only copied
@@ -24,6 +24,7 @@ struct bkpy_memo_slot {
     uint32_t block_len, target_len, method_len, room;
     uint16_t listener;
     uint8_t minor;
+    bool taken;              // else the slot is empty
     bool https, trusted;
     bool fresh;              // this request took the slot over: remembering begins with the next
 };
