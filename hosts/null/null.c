@@ -1,7 +1,8 @@
-// The null host: an application in C behind the same door as Python's, for tests, fuzzing and the engine's speed floor.
+// The null host: an application in C behind the same door as Python's, for tests, fuzzing and the
+// engine's speed floor.
 //   bk-null [KEY=VALUE]...     prints "listening on ADDRESS" and serves until SIGTERM or SIGINT
-// Paths: / hello; /echo the request body; /stream?N chunks of 1 KiB; /big?N bytes at once; /lent the same, lent; /slow?MS;
-// /fail an application error; /head what the head said.
+// Paths: / hello; /echo the request body; /stream?N chunks of 1 KiB; /big?N bytes at once; /lent
+// the same, lent; /slow?MS; /fail an application error; /head what the head said.
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -117,7 +118,8 @@ describe(struct bk_exchange *x)
     unsigned port;
     size_t len = bk_exchange_peer(x, peer, &port);
     struct bk_str target = bk_head_str(call->head, call->head->target, call->head->target_len);
-    int n = snprintf(text, sizeof text, "target=%.*s fields=%u nth=%u peer=%.*s https=%d body=%llu\n", (int)target.len,
+    int n = snprintf(text, sizeof text,
+                     "target=%.*s fields=%u nth=%u peer=%.*s https=%d body=%llu\n", (int)target.len,
                      target.at, call->head->field_count, call->nth, (int)len, peer, call->https,
                      (unsigned long long)call->body_length);
     begin(x, 200, "OK");
@@ -140,7 +142,8 @@ application(struct bk_exchange *x)
     else if (bk_str_equal(path, BK_STR("/big")) || bk_str_equal(path, BK_STR("/lent")))
         big(x, number, path.at[1] == 'l');
     else if (bk_str_equal(path, BK_STR("/slow"))) {
-        nanosleep(&(struct timespec){(time_t)(number / 1000), (long)(number % 1000) * 1000000}, NULL);
+        nanosleep(&(struct timespec){(time_t)(number / 1000), (long)(number % 1000) * 1000000},
+                  NULL);
         hello(x);
     } else if (bk_str_equal(path, BK_STR("/fail")))
         bk_exchange_fail(x, "app-raised", BK_STR("Failure"), BK_STR("here"));

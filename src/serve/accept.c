@@ -1,6 +1,7 @@
-// Accepting connections. Listeners are shared by all workers and watched with EPOLLEXCLUSIVE, so the kernel wakes one
-// waiting worker per connection. A gate keeps workers level: one with more connections than the least loaded takes its
-// listeners out of the loop *before* it can be woken (pitfalls 4). Why it is like this: docs/decisions/001-accept-gate.md.
+// Accepting connections. Listeners are shared by all workers and watched with EPOLLEXCLUSIVE, so
+// the kernel wakes one waiting worker per connection. A gate keeps workers level: one with more
+// connections than the least loaded takes its listeners out of the loop *before* it can be woken
+// (pitfalls 4). Why it is like this: docs/decisions/001-accept-gate.md.
 #include "serve/accept.h"
 
 #include <errno.h>
@@ -12,15 +13,18 @@
 
 #include "serve/engine.h"
 
-#define BATCH 64              // connections taken in one go where there is one worker only
-#define TICK (5 * BK_MSEC)    // a disarmed worker looks again that often
-#define QUIET (200 * BK_MSEC) // nothing came or went anywhere for so long: everybody may take the next one
-#define STALE (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
-#define PAUSE (100 * BK_MSEC) // without descriptors
+#define BATCH 64            // connections taken in one go where there is one worker only
+#define TICK (5 * BK_MSEC)  // a disarmed worker looks again that often
+#define QUIET                                                                                      \
+    (200 * BK_MSEC)  // nothing came or went anywhere for so long: everybody may take the next one
+#define STALE                                                                                      \
+    (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
+#define PAUSE (100 * BK_MSEC)  // without descriptors
 
 static void on_listener(struct bk_watch *watch, uint32_t events);
 static int accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned most);
-static void out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from, int error);
+static void out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from,
+                               int error);
 static void arm(struct bk_engine *engine, bool on);
 static bool too_many(struct bk_engine *engine);
 static void on_pause_over(struct bk_timer *timer);
@@ -39,7 +43,8 @@ bk__accept_init(struct bk_engine *engine, struct bk_segment *segment)
     accept->listeners = calloc(BK_LISTENERS_MAX, sizeof *accept->listeners);
     bk_timer_init(&accept->timer, on_pause_over);
     accept->limit = (uint32_t)engine->config->worker_connections;
-    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY && accept->limit > files.rlim_cur * 8 / 10)
+    if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
+        accept->limit > files.rlim_cur * 8 / 10)
         accept->limit = (uint32_t)(files.rlim_cur * 8 / 10);
     accept->gated = segment->slot_count > 1;
     accept->suspects = calloc(segment->slot_count, sizeof *accept->suspects);
@@ -71,7 +76,8 @@ bk_engine_add_listener(struct bk_engine *engine, const struct bk_listener *liste
     slot->watch = (struct bk_watch){.ready = on_listener, .fd = listener->fd};
     unsigned port = 0;
     size_t len = bk_addr_host(slot->name, &listener->addr, &port);
-    if (len == 0)  // unix sockets: there is no server address; a Host header will be there, this is the fallback
+    if (len == 0)  // unix sockets: there is no server address; a Host header will be there, this is
+                   // the fallback
         len = (size_t)(stpcpy(slot->name, "localhost") - slot->name);
     slot->info.server_name = (struct bk_str){slot->name, len};
     if (port)
@@ -100,16 +106,20 @@ on_listener(struct bk_watch *watch, uint32_t events)
         accept_some(engine, from, BATCH);
         return;
     }
-    // One at a time: a worker that gathers a pile and then sleeps in its application keeps them all waiting.
-    if (accept_some(engine, from, 1) <= 0 || !accept->armed || engine->conn_count <= least_loaded(engine))
+    // One at a time: a worker that gathers a pile and then sleeps in its application keeps them all
+    // waiting.
+    if (accept_some(engine, from, 1) <= 0 || !accept->armed ||
+        engine->conn_count <= least_loaded(engine))
         return;
-    // The kernel wakes the head of its queue of waiters; who is ahead of the others goes to the tail.
+    // The kernel wakes the head of its queue of waiters; who is ahead of the others goes to the
+    // tail.
     bk_loop_remove(&engine->loop, watch);
     if (bk_loop_add(&engine->loop, watch, EPOLLIN | EPOLLEXCLUSIVE) < 0)
         arm(engine, false);
 }
 
-// Returns how many were taken, or a negative errno when accepting stopped for another reason than an empty queue.
+// Returns how many were taken, or a negative errno when accepting stopped for another reason than
+// an empty queue.
 static int
 accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned most)
 {
@@ -123,7 +133,8 @@ accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned 
         }
         int fd = accept4(from->listener.fd, &peer.sa, &peer.len, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd < 0) {
-            if (errno == EAGAIN || errno == ENOTSOCK)  // ENOTSOCK: bk_engine_close_listeners was here
+            if (errno == EAGAIN ||
+                errno == ENOTSOCK)  // ENOTSOCK: bk_engine_close_listeners was here
                 return (int)taken;
             if (errno == EINTR || errno == ECONNABORTED)
                 continue;
@@ -140,8 +151,8 @@ accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned 
     return (int)most;
 }
 
-// EMFILE and kin: the waiting connection would wake us for ever. The spare descriptor lets one be taken and refused, then
-// accepting rests for a moment.
+// EMFILE and kin: the waiting connection would wake us for ever. The spare descriptor lets one be
+// taken and refused, then accepting rests for a moment.
 static void
 out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from, int error)
 {
@@ -149,10 +160,12 @@ out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from, in
     struct bk_accept *accept = &engine->accept;
     unsigned held;
     if (bk_log_limited(&limit, engine->loop.now, &held))
-        bk_log(BK_LOG_ERROR, "accept-failed", "cannot accept on %s: %s (%u times); resting for 100 ms", from->text,
+        bk_log(BK_LOG_ERROR, "accept-failed",
+               "cannot accept on %s: %s (%u times); resting for 100 ms", from->text,
                bk_err_name(-error), held + 1);
     if (accept->spare_fd >= 0 && (error == -EMFILE || error == -ENFILE)) {
-        static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        static const char busy[] = "HTTP/1.1 503 Service Unavailable\r\nRetry-After: "
+                                   "1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
         close(accept->spare_fd);
         int fd = accept4(from->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -177,14 +190,16 @@ on_pause_over(struct bk_timer *timer)
         arm(engine, true);
 }
 
-// Closes the oldest idle connection at nine tenths of the limit; true when even that leaves no room.
+// Closes the oldest idle connection at nine tenths of the limit; true when even that leaves no
+// room.
 static bool
 too_many(struct bk_engine *engine)
 {
     if (bk_likely(engine->conn_count < engine->accept.limit / 10 * 9))
         return false;
     unsigned looked = 0;
-    for (struct bk_list *node = engine->conns.next; node != &engine->conns && looked < 64; node = node->next, looked++) {
+    for (struct bk_list *node = engine->conns.next; node != &engine->conns && looked < 64;
+         node = node->next, looked++) {
         struct bk_conn *conn = BK_OUTER(node, struct bk_conn, node);
         if (conn->step == BK_STEP_IDLE && !conn->readable && bk_list_empty(&conn->pending)) {
             bk__conn_next(conn, BK_CONN_LINGER);
@@ -290,15 +305,16 @@ changes(const struct bk_engine *engine)
     return sum;
 }
 
-// A connection lay unaccepted over two ticks: whoever was armed then is stopped or stuck, and does not count for the gate
-// until it turns again.
+// A connection lay unaccepted over two ticks: whoever was armed then is stopped or stuck, and does
+// not count for the gate until it turns again.
 static void
 suspect_the_armed(struct bk_engine *engine)
 {
     const struct bk_segment *segment = engine->accept.segment;
     for (uint32_t i = 0; i < segment->slot_count; i++)
         if (atomic_load_explicit(&segment->slots[i].armed, memory_order_relaxed))
-            engine->accept.suspects[i] = atomic_load_explicit(&segment->slots[i].turned, memory_order_relaxed);
+            engine->accept.suspects[i] =
+                atomic_load_explicit(&segment->slots[i].turned, memory_order_relaxed);
 }
 
 static bool
@@ -342,8 +358,9 @@ bk__accept_close(struct bk_engine *engine)
 void
 bk_engine_close_listeners(struct bk_engine *engine)
 {
-    // From the helper thread while the loop's thread may be anywhere: only kernel state is touched. /dev/null takes the place
-    // of each listener, so that the port is free at once and no number is reused under the loop's hands.
+    // From the helper thread while the loop's thread may be anywhere: only kernel state is touched.
+    // /dev/null takes the place of each listener, so that the port is free at once and no number is
+    // reused under the loop's hands.
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     for (unsigned i = 0; null >= 0 && i < engine->accept.count; i++) {
         int fd = engine->accept.listeners[i].listener.fd;

@@ -1,4 +1,5 @@
-// Accepting: listeners in the loop with EPOLLEXCLUSIVE, a gate that keeps workers level, a pause when there is no room.
+// Accepting: listeners in the loop with EPOLLEXCLUSIVE, a gate that keeps workers level, a pause
+// when there is no room.
 #pragma once
 
 #include "host/host.h"
@@ -15,7 +16,7 @@ struct bk_accept_listener {
     struct bk_listener_info info;
     char name[INET6_ADDRSTRLEN + 108];
     char port[8];
-    char text[160];            // as bk_addr_text
+    char text[160];  // as bk_addr_text
 };
 
 struct bk_accept {
@@ -23,15 +24,15 @@ struct bk_accept {
     unsigned count;
     struct bk_segment *segment;  // borrows: everybody's slots, for the gate
     bool open, armed, paused;
-    bool gated;                  // more than one worker may exist
-    uint32_t limit;              // most connections of this worker
-    uint64_t seen;               // connections opened and closed by all workers, as of the last look
-    uint64_t active_until;       // the gate holds until then; afterwards everybody may accept
-    uint64_t *suspects;          // owns: per slot the `turned` of a worker that left a connection lying
-    uint8_t unaccepted;          // ticks in a row that found a connection waiting
-    int spare_fd;                // owns: given up for a moment on EMFILE
-    struct bk_timer timer;       // end of a pause
-    uint64_t tick;               // next gate tick, 0 = none
+    bool gated;             // more than one worker may exist
+    uint32_t limit;         // most connections of this worker
+    uint64_t seen;          // connections opened and closed by all workers, as of the last look
+    uint64_t active_until;  // the gate holds until then; afterwards everybody may accept
+    uint64_t *suspects;     // owns: per slot the `turned` of a worker that left a connection lying
+    uint8_t unaccepted;     // ticks in a row that found a connection waiting
+    int spare_fd;           // owns: given up for a moment on EMFILE
+    struct bk_timer timer;  // end of a pause
+    uint64_t tick;          // next gate tick, 0 = none
 };
 
 int bk__accept_init(struct bk_engine *engine, struct bk_segment *segment) BK_MUST_CHECK;
@@ -42,5 +43,6 @@ bool bk__accept_drain(struct bk_engine *engine);
 void bk__accept_close(struct bk_engine *engine);
 // A connection ended: there may be room again.
 void bk__accept_room(struct bk_engine *engine);
-// Once a turn: arms or disarms by the gate. Milliseconds until it wants to be asked again, -1 = no wish.
+// Once a turn: arms or disarms by the gate. Milliseconds until it wants to be asked again, -1 = no
+// wish.
 int bk__accept_gate(struct bk_engine *engine);

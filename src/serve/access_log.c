@@ -1,4 +1,5 @@
-// Compiles --access-logformat (Gunicorn's atoms, or a preset) and writes a line per finished answer.
+// Compiles --access-logformat (Gunicorn's atoms, or a preset) and writes a line per finished
+// answer.
 #include "serve/access_log.h"
 
 #include <errno.h>
@@ -14,7 +15,8 @@ static const char COMBINED[] = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"
 static const char SHORT[] = "%(s)s %(m)s %(R)s %(B)s B %(X)s ms";
 
 struct bk_access_op {
-    char atom;           // 0 = literal, 'i' 'o' 'e' with a name, else Gunicorn's letter; R = raw target, X = ms with decimals
+    char atom;  // 0 = literal, 'i' 'o' 'e' with a name, else Gunicorn's letter; R = raw target, X =
+                // ms with decimals
     struct bk_str text;  // borrows the format: literal bytes or the name
     unsigned index;      // 'e': number among the environ names
 };
@@ -110,19 +112,25 @@ bk__access_log_write(struct bk_exchange *x)
     const struct bk_access_log *log = &engine->access;
     char text[LINE_MAX_BYTES];
     if (log->mode == BK_ACCESS_ALL) {
-        size_t len = log->json ? format_json(x, text, sizeof text) : format_line(x, text, sizeof text);
-        struct bk_log_record record = {.level = BK_LOG_INFO, .access = true, .wall_ns = bk_engine_wall(engine), .text = {text, len}};
+        size_t len = log->json ? format_json(x, text, sizeof text)
+                               : format_line(x, text, sizeof text);
+        struct bk_log_record record = {.level = BK_LOG_INFO,
+                                       .access = true,
+                                       .wall_ns = bk_engine_wall(engine),
+                                       .text = {text, len}};
         bk_log_record(&record);
         return;
     }
     bool slow = log->slow && x->started && x->committed - x->started > log->slow;
-    bool failed = x->answer.status >= 500 && !x->key;  // with a key the failure has its own line already
+    bool failed = x->answer.status >= 500 &&
+                  !x->key;  // with a key the failure has its own line already
     if (bk_likely(!slow && !failed))
         return;
     char context[512];
-    bk_log(slow && !failed ? BK_LOG_WARNING : BK_LOG_ERROR, slow ? "request-slow" : "answer-5xx", "%d after %.1f ms, %s%s%s",
-           x->answer.status, (double)(bk_clock_mono() - x->received) / 1e6, bk__exchange_context(x, context, sizeof context),
-           x->why ? ": " : "", x->why ? x->why : "");
+    bk_log(
+        slow && !failed ? BK_LOG_WARNING : BK_LOG_ERROR, slow ? "request-slow" : "answer-5xx",
+        "%d after %.1f ms, %s%s%s", x->answer.status, (double)(bk_clock_mono() - x->received) / 1e6,
+        bk__exchange_context(x, context, sizeof context), x->why ? ": " : "", x->why ? x->why : "");
 }
 
 static void
@@ -170,7 +178,8 @@ put_field(struct line *line, const struct bk_exchange *x, struct bk_str name)
     for (unsigned i = 0; i < x->head.field_count; i++) {
         const struct bk_field *field = &x->head.fields[i];
         if (field->id == id &&
-            (id != BK_HEADER_OTHER || bk_str_equal_nocase(bk_head_str(&x->head, field->name, field->name_len), name))) {
+            (id != BK_HEADER_OTHER ||
+             bk_str_equal_nocase(bk_head_str(&x->head, field->name, field->name_len), name))) {
             put_escaped(line, bk_head_str(&x->head, field->value, field->value_len));
             return;
         }
@@ -207,68 +216,82 @@ body_bytes(const struct bk_exchange *x)
 {
     if (x->head.method_id == BK_METHOD_HEAD || bk_status_bodiless(x->answer.status))
         return 0;
-    return x->answer.has_length && x->answer.pushed > x->answer.length ? x->answer.length : x->answer.pushed;
+    return x->answer.has_length && x->answer.pushed > x->answer.length ? x->answer.length
+                                                                       : x->answer.pushed;
 }
 
-// User name of Basic credentials is not decoded here: base64 belongs to the application. Gunicorn's %(u)s is '-' then.
+static uint64_t
+duration(const struct bk_exchange *x)
+{
+    return (x->committed ? x->committed : x->engine->loop.now) -
+           (x->started ? x->started : x->received);
+}
+
+static void
+put_text(struct line *line, const char *text)
+{
+    put(line, text, strlen(text));
+}
+
+// What the request line said: r m R U q H.
+static void
+put_request(struct line *line, const struct bk_head *head, char atom)
+{
+    if (head->method_len == 0) {
+        put_text(line, "-");
+        return;
+    }
+    if (atom == 'r' || atom == 'm')
+        put_escaped(line, bk_head_str(head, head->method, head->method_len));
+    if (atom == 'r')
+        put_text(line, " ");
+    if (atom == 'r' || atom == 'R')
+        put_escaped(line, bk_head_str(head, head->target, head->target_len));
+    if (atom == 'r')
+        put_text(line, " ");
+    if (atom == 'U')
+        put_escaped(line, bk_head_str(head, head->path, head->path_len));
+    if (atom == 'q')
+        put_escaped(line, bk_head_str(head, head->query, head->query_len));
+    if (atom == 'r' || atom == 'H')
+        put_text(line, head->minor ? "HTTP/1.1" : "HTTP/1.0");
+}
+
+// Times and sizes: T M D L X s b B.
+static void
+put_measure(struct line *line, const struct bk_exchange *x, char atom)
+{
+    uint64_t ns = duration(x);
+    char text[32];
+    if (atom == 'T' || atom == 'M' || atom == 'D') {
+        put_number(line, ns / (atom == 'T' ? BK_SEC : atom == 'M' ? BK_MSEC : 1000));
+    } else if (atom == 'L' || atom == 'X') {
+        snprintf(text, sizeof text, atom == 'L' ? "%.6f" : "%.1f",
+                 (double)ns / (atom == 'L' ? 1e9 : 1e6));
+        put_text(line, text);
+    } else if (atom == 's') {
+        put_number(line, (uint64_t)x->answer.status);
+    } else if (atom == 'b' && body_bytes(x) == 0) {
+        put_text(line, "-");
+    } else {
+        put_number(line, body_bytes(x));
+    }
+}
+
+// The user of Basic credentials (%(u)s) is not decoded: base64 belongs to the application. It is
+// '-' like %(l)s.
 static void
 put_atom(struct line *line, const struct bk_exchange *x, const struct bk_access_op *op)
 {
-    const struct bk_head *head = &x->head;
-    uint64_t ns = (x->committed ? x->committed : x->engine->loop.now) - (x->started ? x->started : x->received);
     char text[64];
     unsigned port;
-    size_t len;
     switch (op->atom) {
     case 'h':
-        len = bk_exchange_peer(x, text, &port);
-        put(line, len ? text : "-", len ? len : 1);
-        return;
-    case 'l':
-    case 'u':
-        put(line, "-", 1);
+        put(line, text, bk_exchange_peer(x, text, &port));
         return;
     case 't':
         bk_clock_clf(text, bk_engine_wall(x->engine));
-        put(line, text, strlen(text));
-        return;
-    case 'r':
-    case 'm':
-    case 'R':
-        if (head->method_len == 0) {
-            put(line, "-", 1);
-            return;
-        }
-        if (op->atom != 'R')
-            put_escaped(line, bk_head_str(head, head->method, head->method_len));
-        if (op->atom == 'r')
-            put(line, " ", 1);
-        if (op->atom != 'm')
-            put_escaped(line, bk_head_str(head, head->target, head->target_len));
-        if (op->atom == 'r')
-            put(line, head->minor ? " HTTP/1.1" : " HTTP/1.0", 9);
-        return;
-    case 'U':
-        put_escaped(line, bk_head_str(head, head->path, head->path_len));
-        return;
-    case 'q':
-        put_escaped(line, bk_head_str(head, head->query, head->query_len));
-        return;
-    case 'H':
-        put(line, head->minor ? "HTTP/1.1" : "HTTP/1.0", 8);
-        return;
-    case 's':
-        put_number(line, (uint64_t)x->answer.status);
-        return;
-    case 'b':
-        if (body_bytes(x) == 0) {
-            put(line, "-", 1);
-            return;
-        }
-        put_number(line, body_bytes(x));
-        return;
-    case 'B':
-        put_number(line, body_bytes(x));
+        put_text(line, text);
         return;
     case 'f':
         put_field(line, x, BK_STR("Referer"));
@@ -276,23 +299,9 @@ put_atom(struct line *line, const struct bk_exchange *x, const struct bk_access_
     case 'a':
         put_field(line, x, BK_STR("User-Agent"));
         return;
-    case 'T':
-        put_number(line, ns / BK_SEC);
-        return;
-    case 'M':
-        put_number(line, ns / BK_MSEC);
-        return;
-    case 'D':
-        put_number(line, ns / 1000);
-        return;
-    case 'L':
-        put(line, text, (size_t)snprintf(text, sizeof text, "%.6f", (double)ns / 1e9));
-        return;
-    case 'X':
-        put(line, text, (size_t)snprintf(text, sizeof text, "%.1f", (double)ns / 1e6));
-        return;
     case 'p':
-        put(line, text, (size_t)snprintf(text, sizeof text, "<%d>", atomic_load(&x->engine->slot->pid)));
+        snprintf(text, sizeof text, "<%d>", atomic_load(&x->engine->slot->pid));
+        put_text(line, text);
         return;
     case 'i':
         put_field(line, x, op->text);
@@ -304,10 +313,17 @@ put_atom(struct line *line, const struct bk_exchange *x, const struct bk_access_
         if (x->notes && x->notes[op->index].len)
             put_escaped(line, x->notes[op->index]);
         else
-            put(line, "-", 1);
+            put_text(line, "-");
+        return;
+    case 'l':
+    case 'u':
+        put_text(line, "-");
         return;
     default:
-        return;
+        if (strchr("rmRUqH", op->atom))
+            put_request(line, &x->head, op->atom);
+        else
+            put_measure(line, x, op->atom);
     }
 }
 
@@ -339,7 +355,6 @@ format_json(struct bk_exchange *x, char *out, size_t room)
     struct line line = {out, out + room - 2};
     char text[64];
     unsigned port;
-    uint64_t ns = (x->committed ? x->committed : x->engine->loop.now) - (x->started ? x->started : x->received);
     bk_clock_iso(text, bk_engine_wall(x->engine));
     put(&line, "{\"time\":\"", 9);
     put(&line, text, strlen(text));
@@ -353,8 +368,9 @@ format_json(struct bk_exchange *x, char *out, size_t room)
     put(&line, ",\"bytes\":", 9);
     put_number(&line, body_bytes(x));
     put(&line, ",\"duration_us\":", 15);
-    put_number(&line, ns / 1000);
-    const struct bk_field *agent = bk_head_find(head, BK_HEADER_USER_AGENT), *referer = bk_head_find(head, BK_HEADER_REFERER);
+    put_number(&line, duration(x) / 1000);
+    const struct bk_field *agent = bk_head_find(head, BK_HEADER_USER_AGENT),
+                          *referer = bk_head_find(head, BK_HEADER_REFERER);
     if (referer)
         put_json(&line, "referer", bk_head_str(head, referer->value, referer->value_len));
     if (agent)

@@ -11,17 +11,18 @@ enum bk_access_mode { BK_ACCESS_OFF, BK_ACCESS_ALL };
 
 struct bk_access_log {
     enum bk_access_mode mode;
-    struct bk_access_op *ops;     // owns: the format compiled
+    struct bk_access_op *ops;  // owns: the format compiled
     unsigned op_count;
-    char *format;                 // owns: text the ops point into
-    struct bk_str *environ_names; // owns: names of %({..}e)s in order
+    char *format;                  // owns: text the ops point into
+    struct bk_str *environ_names;  // owns: names of %({..}e)s in order
     unsigned environ_count;
-    uint64_t slow;                // ns, 0 = off
+    uint64_t slow;  // ns, 0 = off
     bool json;
 };
 
 // -EINVAL with *ret_why for a format with an unknown atom.
-int bk_access_log_init(struct bk_access_log *log, const struct bk_config *config, const char **ret_why) BK_MUST_CHECK;
+int bk_access_log_init(struct bk_access_log *log, const struct bk_config *config,
+                       const char **ret_why) BK_MUST_CHECK;
 void bk_access_log_release(struct bk_access_log *log);
 // Writes the line of a finished exchange if its mode or the answer asks for one.
 void bk__access_log_write(struct bk_exchange *x);

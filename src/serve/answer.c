@@ -1,5 +1,6 @@
-// Building an answer: the calls of host.h between bk_engine_next and bk_exchange_commit. Everything the application hands
-// over is checked here, so that no host repeats it. These calls touch only the exchange.
+// Building an answer: the calls of host.h between bk_engine_next and bk_exchange_commit. Everything
+// the application hands over is checked here, so that no host repeats it. These calls touch only
+// the exchange.
 #include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -45,7 +46,8 @@ bk_answer_begin(struct bk_exchange *x, int status, struct bk_str reason, const c
 }
 
 int
-bk_answer_field(struct bk_exchange *x, struct bk_str name, struct bk_str value, const char **ret_why)
+bk_answer_field(struct bk_exchange *x, struct bk_str name, struct bk_str value,
+                const char **ret_why)
 {
     if (x->answer.opened)
         return -EALREADY;
@@ -78,8 +80,9 @@ refuse_field(struct bk_exchange *x, enum bk_header id, struct bk_str value)
         if (bk_value_lists(value, BK_STR("close")))
             x->answer.close = true;
         return -EPERM;
-    } else if (id == BK_HEADER_KEEP_ALIVE || id == BK_HEADER_PROXY_CONNECTION || id == BK_HEADER_TE ||
-               id == BK_HEADER_TRAILER || id == BK_HEADER_TRANSFER_ENCODING || id == BK_HEADER_UPGRADE)
+    } else if (id == BK_HEADER_KEEP_ALIVE || id == BK_HEADER_PROXY_CONNECTION ||
+               id == BK_HEADER_TE || id == BK_HEADER_TRAILER || id == BK_HEADER_TRANSFER_ENCODING ||
+               id == BK_HEADER_UPGRADE)
         return -EPERM;
     return 0;
 }
@@ -159,7 +162,8 @@ bk_answer_push(struct bk_exchange *x, const void *data, size_t len, void *token)
         return error;
     }
     if (!answer->opened && !x->out.first)
-        bk__out_keep_headroom(x, answer->fields_len + answer->reason.len + sizeof x->engine->common + 192);
+        bk__out_keep_headroom(x, answer->fields_len + answer->reason.len +
+                                     sizeof x->engine->common + 192);
     if ((error = frame_before(x, len)) < 0)
         return error;
     if (token && len > BK_COPY_MAX) {
@@ -195,7 +199,8 @@ bk_answer_push_file(struct bk_exchange *x, int file_fd, uint64_t offset, uint64_
     return frame_after(x);
 }
 
-// How many of `len` body bytes may go out: none for answers without a body, never more than Content-Length.
+// How many of `len` body bytes may go out: none for answers without a body, never more than
+// Content-Length.
 static size_t
 clip(struct bk_exchange *x, uint64_t len)
 {
@@ -208,7 +213,9 @@ clip(struct bk_exchange *x, uint64_t len)
         return len;
     if (!answer->over_said) {
         answer->over_said = true;
-        bk_exchange_warn(x, "answer-too-long", BK_STR("the application sent more than its Content-Length; the rest is dropped"));
+        bk_exchange_warn(
+            x, "answer-too-long",
+            BK_STR("the application sent more than its Content-Length; the rest is dropped"));
     }
     return before < answer->length ? answer->length - before : 0;
 }
@@ -237,7 +244,8 @@ release(struct bk_exchange *x, void *token)
 }
 
 int
-bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names, const struct bk_str *values, unsigned count)
+bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names,
+                  const struct bk_str *values, unsigned count)
 {
     char head[8192];
     char lines[7168];
@@ -245,7 +253,8 @@ bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names,
     if (x->gone || x->answer.opened || x->head.minor == 0)
         return 0;
     for (unsigned i = 0; i < count; i++) {
-        if (!bk_token_valid(names[i]) || !bk_value_valid(values[i]) || at + names[i].len + values[i].len + 4 > sizeof lines)
+        if (!bk_token_valid(names[i]) || !bk_value_valid(values[i]) ||
+            at + names[i].len + values[i].len + 4 > sizeof lines)
             return -EINVAL;
         at = (size_t)(mempcpy(lines + at, names[i].at, names[i].len) - (void *)lines);
         at = (size_t)(mempcpy(lines + at, ": ", 2) - (void *)lines);
@@ -265,17 +274,20 @@ void
 bk_exchange_warn(struct bk_exchange *x, const char *key, struct bk_str text)
 {
     char context[512];
-    bk_log(BK_LOG_WARNING, key, "%.*s, %s", (int)text.len, text.at, bk__exchange_context(x, context, sizeof context));
+    bk_log(BK_LOG_WARNING, key, "%.*s, %s", (int)text.len, text.at,
+           bk__exchange_context(x, context, sizeof context));
 }
 
 void
-bk_exchange_fail(struct bk_exchange *x, const char *key, struct bk_str kind, struct bk_str traceback)
+bk_exchange_fail(struct bk_exchange *x, const char *key, struct bk_str kind,
+                 struct bk_str traceback)
 {
     char context[512];
     x->key = key;
     bk_count(&x->engine->counters->errors_app, 1);
-    bk_log_detail(BK_LOG_ERROR, key, traceback, "%.*s in the application, worker %u, %s", (int)kind.len, kind.at,
-                  atomic_load(&x->engine->slot->worker), bk__exchange_context(x, context, sizeof context));
+    bk_log_detail(BK_LOG_ERROR, key, traceback, "%.*s in the application, worker %u, %s",
+                  (int)kind.len, kind.at, atomic_load(&x->engine->slot->worker),
+                  bk__exchange_context(x, context, sizeof context));
     if (x->answer.opened)
         x->answer.failed = true;
     else

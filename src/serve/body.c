@@ -1,5 +1,5 @@
-// Where request bodies go, and how the host reads them. Kept in memory up to --request-memory, then in a spill file; or
-// streamed with back-pressure to an application that was called at once.
+// Where request bodies go, and how the host reads them. Kept in memory up to --request-memory, then
+// in a spill file; or streamed with back-pressure to an application that was called at once.
 #include "serve/body.h"
 
 #include <errno.h>
@@ -55,7 +55,8 @@ take_memory(struct bk_exchange *x, struct bk_str data)
         return 0;
     }
     if (!body->owned || body->len + data.len > body->size) {
-        uint64_t size = x->call.body_length > body->len + data.len ? x->call.body_length : 2 * (body->len + data.len);
+        uint64_t size = x->call.body_length > body->len + data.len ? x->call.body_length
+                                                                   : 2 * (body->len + data.len);
         char *grown = malloc(size);
         if (!grown)
             return -ENOMEM;
@@ -80,7 +81,8 @@ to_spill(struct bk_exchange *x)
     if (error < 0)
         return error;
     body->kind = BK_BODY_SPILL;
-    if (body->len && (error = bk__spill_take(body->spill, (struct bk_str){body->at, body->len})) < 0)
+    if (body->len &&
+        (error = bk__spill_take(body->spill, (struct bk_str){body->at, body->len})) < 0)
         return error;
     if (body->owned)
         free(body->at);
@@ -122,7 +124,8 @@ bk__body_end(struct bk_exchange *x)
         return 1;
     body->complete = true;
     if (x->call.body_buffered) {
-        x->call.body_length = body->kind == BK_BODY_SPILL ? bk__spill_length(body->spill) : body->len;
+        x->call.body_length = body->kind == BK_BODY_SPILL ? bk__spill_length(body->spill)
+                                                          : body->len;
         body->len = x->call.body_length;
     }
     return 0;
@@ -212,7 +215,7 @@ bk_body_read(struct bk_exchange *x, void *into, size_t room)
             body->position += (uint64_t)n;
         return n;
     }
-    struct bk_str here;
+    struct bk_str here = {0};
     ssize_t n = bk_body_peek(x, &here);
     if (n <= 0)
         return n;
@@ -237,7 +240,8 @@ bk_body_tell(const struct bk_exchange *x)
     return x->body.position;
 }
 
-// The application reads: now, and not earlier, a client that asked first is told to go on (RFC 9110 §10.1.1).
+// The application reads: now, and not earlier, a client that asked first is told to go on (RFC 9110
+// §10.1.1).
 static void
 ask_for_more(struct bk_exchange *x)
 {

@@ -1,5 +1,5 @@
-// One connection: a stream, a codec, one exchange at a time, one timer. Edge-triggered: `readable` and `writable` remember
-// what the kernel said until a read or write finds out otherwise.
+// One connection: a stream, a codec, one exchange at a time, one timer. Edge-triggered: `readable`
+// and `writable` remember what the kernel said until a read or write finds out otherwise.
 #pragma once
 
 #include "base/list.h"
@@ -33,29 +33,28 @@ struct bk_conn {
     struct bk_exchange *exchange;  // ref: the exchange on this connection, NULL between requests
     char *in;                      // received bytes: owns, unless in_lent
     uint32_t in_at, in_len, in_size;
-    uint32_t nth;                  // requests begun
+    uint32_t nth;  // requests begun
     uint64_t id;
     struct bk_codec codec;
     struct bk_peer peer;
     uint16_t listener;
-    uint8_t step;                  // enum bk_step
-    bool in_lent : 1;              // `in` belongs to the exchange
-    bool in_heap : 1;              // `in` is malloc'ed, not a pool block
+    uint8_t step;      // enum bk_step
+    bool in_lent : 1;  // `in` belongs to the exchange
+    bool in_heap : 1;  // `in` is malloc'ed, not a pool block
     bool readable : 1, writable : 1, watching_out : 1;
-    bool eof : 1;                  // the peer sent its FIN
-    bool trusted : 1;              // peer inside --forwarded-allow-ips
-    bool closing : 1;              // nothing more is parsed from it
-    bool skipping : 1;             // the rest of a body nobody wants is being thrown away
-    bool request_done : 1;         // the codec said END for the current exchange
-    bool job : 1;                  // an offload job uses the fd: do not close
-    bool dead : 1;                 // closed, waits for the end of the turn
+    bool eof : 1;           // the peer sent its FIN
+    bool trusted : 1;       // peer inside --forwarded-allow-ips
+    bool closing : 1;       // nothing more is parsed from it
+    bool skipping : 1;      // the rest of a body nobody wants is being thrown away
+    bool request_done : 1;  // the codec said END for the current exchange
+    bool job : 1;           // an offload job uses the fd: do not close
+    bool dead : 1;          // closed, waits for the end of the turn
     struct bk_doomed doomed;
 };
 
 // Takes over `fd`.
-int bk__conn_new(struct bk_engine *engine, int fd, const struct bk_addr *peer, unsigned listener) BK_MUST_CHECK;
-// Reads and parses as far as possible. The connection may be dead afterwards.
-void bk__conn_advance(struct bk_conn *conn);
+int bk__conn_new(struct bk_engine *engine, int fd, const struct bk_addr *peer,
+                 unsigned listener) BK_MUST_CHECK;
 // The exchange is over. The connection may be dead afterwards.
 enum bk_conn_end {
     BK_CONN_KEEP,    // wait for the next request
@@ -64,10 +63,11 @@ enum bk_conn_end {
     BK_CONN_CLOSE,   // nothing of the peer is unread: close at once
 };
 void bk__conn_next(struct bk_conn *conn, enum bk_conn_end end);
-// The peer's fault: answers with the status (a streaming application learns it by its read instead) and closes.
-// Needs conn->exchange. The connection may be dead afterwards.
+// The peer's fault: answers with the status (a streaming application learns it by its read instead)
+// and closes. Needs conn->exchange. The connection may be dead afterwards.
 void bk__conn_refuse(struct bk_conn *conn, const struct bk_fault *fault);
-// Closes now (its exchange, if any, learns that the client is gone). Memory goes at the end of the turn.
+// Closes now (its exchange, if any, learns that the client is gone). Memory goes at the end of the
+// turn.
 void bk__conn_close(struct bk_conn *conn);
 // Second half of closing, put off while an offload job uses the fd.
 void bk__conn_finish_close(struct bk_conn *conn);

@@ -1,4 +1,5 @@
-// The engine's turn: the one place where a worker waits. Called by hosts (host/host.h) and by worker/.
+// The engine's turn: the one place where a worker waits. Called by hosts (host/host.h) and by
+// worker/.
 #include "serve/engine.h"
 
 #include <errno.h>
@@ -9,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/panic.h"
+#include "serve/receive.h"
 
 static void look_at_pending(struct bk_engine *engine);
 static void obey(struct bk_engine *engine);
@@ -59,7 +61,8 @@ turn_flags(const struct bk_engine *engine, int turned)
     return flags;
 }
 
-// Connections with bytes in user space, which no event will announce. One round: what they put back waits for the next turn.
+// Connections with bytes in user space, which no event will announce. One round: what they put back
+// waits for the next turn.
 static void
 look_at_pending(struct bk_engine *engine)
 {
@@ -69,7 +72,7 @@ look_at_pending(struct bk_engine *engine)
         bk_list_append(&round, bk_list_pop(&engine->pending));
     struct bk_list *node;
     while ((node = bk_list_pop(&round)))
-        bk__conn_advance(BK_OUTER(node, struct bk_conn, pending));
+        bk__receive(BK_OUTER(node, struct bk_conn, pending));
 }
 
 // Orders come from other threads; they act here, on the loop's thread.
@@ -105,10 +108,12 @@ bk_engine_attach(struct bk_engine *engine, const struct bk_host_ops *ops, void *
     return 0;
 }
 
-static int init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_segment *segment);
+static int init_parts(struct bk_engine *engine, const struct bk_config *config,
+                      struct bk_segment *segment);
 
 int
-bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct bk_slot *slot, struct bk_engine **ret)
+bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct bk_slot *slot,
+              struct bk_engine **ret)
 {
     struct bk_engine *engine = calloc(1, sizeof *engine);
     if (!engine)

@@ -1,5 +1,5 @@
-// The engine of one worker: loop, listeners, connections, the run queue. Everything in serve/ hangs on it; hosts see it
-// through host/host.h, the worker through the calls at the end of this file.
+// The engine of one worker: loop, listeners, connections, the run queue. Everything in serve/ hangs
+// on it; hosts see it through host/host.h, the worker through the calls at the end of this file.
 #pragma once
 
 #include <stdatomic.h>
@@ -31,47 +31,49 @@ struct bk_engine {
     struct bk_slot *slot;            // borrows the scoreboard: this worker's own slot
     struct bk_counters *counters;    // the slot's counters
     struct bk_pool blocks;
-    struct bk_offload *offload;      // owns
-    const struct bk_host_ops *ops;   // borrows the host; NULL before attach
+    struct bk_offload *offload;     // owns
+    const struct bk_host_ops *ops;  // borrows the host; NULL before attach
     void *host;
 
     struct bk_accept accept;
-    struct bk_list conns;            // every connection, least recently active first
-    struct bk_list pending;          // connections to look at in the next turn without waiting for an event
+    struct bk_list conns;    // every connection, least recently active first
+    struct bk_list pending;  // connections to look at in the next turn without waiting for an event
     uint32_t conn_count;
-    uint64_t next_conn;              // number of the next connection
+    uint64_t next_conn;  // number of the next connection
 
     struct bk_exchange *ready_first, *ready_last;  // the run queue
     unsigned ready_count;
     struct bk_exchange *free_exchange;
-    struct bk_exchange *slabs[BK_SLABS_MAX];       // owns: BK_SLAB_SIZE exchanges each, never moved
+    struct bk_exchange *slabs[BK_SLABS_MAX];  // owns: BK_SLAB_SIZE exchanges each, never moved
     unsigned slab_count;
 
     struct bk_codec_limits limits;
-    struct bk_nets trusted;          // --forwarded-allow-ips
+    struct bk_nets trusted;  // --forwarded-allow-ips
     struct bk_guard guard;
     struct bk_access_log access;
-    uint64_t spill_bytes;            // bytes in spill files now
-    char *spill_dir;                 // owns
+    uint64_t spill_bytes;  // bytes in spill files now
+    char *spill_dir;       // owns
 
-    char common[64];                 // "Server: barkeep\r\nDate: ...\r\n" of this second
+    char common[64];  // "Server: barkeep\r\nDate: ...\r\n" of this second
     uint8_t common_server, common_len;
     uint64_t common_second;
-    uint64_t wall_offset;            // wall clock minus monotonic clock, refreshed each second
+    uint64_t wall_offset;  // wall clock minus monotonic clock, refreshed each second
 
-    _Atomic int order;               // enum bk_order, set by any thread
+    _Atomic int order;  // enum bk_order, set by any thread
     bool draining, stopped, turning;
-    bool dead;                       // a forked child: touch nothing
-    uint64_t id_state[2];            // request ids
-    char *scratch;                   // owns: BK_SCRATCH_SIZE bytes to receive bodies into
+    bool dead;             // a forked child: touch nothing
+    uint64_t id_state[2];  // request ids
+    char *scratch;         // owns: BK_SCRATCH_SIZE bytes to receive bodies into
 };
 
-// Makes an engine on the heap. `slot` and `config` must outlive it; `peers` are all slots, for the accept gate.
-int bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct bk_slot *slot, struct bk_engine **ret)
-    BK_MUST_CHECK;
+// Makes an engine on the heap. `slot` and `config` must outlive it; `peers` are all slots, for the
+// accept gate.
+int bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct bk_slot *slot,
+                  struct bk_engine **ret) BK_MUST_CHECK;
 void bk_engine_free(struct bk_engine *engine);
 // Takes over the fd. The engine does not accept before bk_engine_open.
-int bk_engine_add_listener(struct bk_engine *engine, const struct bk_listener *listener) BK_MUST_CHECK;
+int bk_engine_add_listener(struct bk_engine *engine,
+                           const struct bk_listener *listener) BK_MUST_CHECK;
 // Starts accepting.
 int bk_engine_open(struct bk_engine *engine) BK_MUST_CHECK;
 // Any thread, also signal handlers: asks for DRAIN or QUIT.
@@ -88,7 +90,8 @@ bk_engine_wall(const struct bk_engine *engine)
     return engine->loop.now + engine->wall_offset;
 }
 
-// One turn. `nested`: an application thread waits inside its call, so that a filled run queue is no reason not to wait.
+// One turn. `nested`: an application thread waits inside its call, so that a filled run queue is no
+// reason not to wait.
 int bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested);
 
 // Server and Date lines of this second.

@@ -50,8 +50,9 @@ bk__exchange_new(struct bk_conn *conn)
     return x;
 }
 
-// The bytes of the head must live as long as the exchange, also when the connection dies: the buffer changes owner.
-// What lies behind the head (body, a pipelined request) stays readable for the connection meanwhile.
+// The bytes of the head must live as long as the exchange, also when the connection dies: the
+// buffer changes owner. What lies behind the head (body, a pipelined request) stays readable for
+// the connection meanwhile.
 static void
 take_over_block(struct bk_exchange *x, struct bk_conn *conn)
 {
@@ -107,7 +108,8 @@ give_back_block(struct bk_exchange *x)
     x->block = NULL;
     if (conn && conn->in_lent) {
         uint32_t held = conn->in_len - conn->in_at;
-        if (bk_unlikely(held)) {  // a pipelined request: the buffer goes back to the connection as it is
+        if (bk_unlikely(
+                held)) {  // a pipelined request: the buffer goes back to the connection as it is
             conn->in_lent = false;
             conn->in_heap = x->block_heap;
             memmove(conn->in, conn->in + conn->in_at, held);
@@ -209,7 +211,8 @@ bk__exchange_request_text(const struct bk_exchange *x, char *out, size_t room)
     at += bk_str_escape(out, room - 1, bk_head_str(head, head->method, head->method_len));
     if (at + 2 < room) {
         out[at++] = ' ';
-        at += bk_str_escape(out + at, room - 1 - at, bk_head_str(head, head->target, head->target_len));
+        at += bk_str_escape(out + at, room - 1 - at,
+                            bk_head_str(head, head->target, head->target_len));
     }
     out[at] = 0;
     return out;
@@ -224,9 +227,11 @@ bk__exchange_context(struct bk_exchange *x, char *out, size_t room)
     struct bk_str id = bk_exchange_id(x);
     bk__exchange_request_text(x, request, sizeof request);
     if (len)
-        snprintf(out, room, "request %.*s %s, client %.*s", (int)id.len, id.at, request, (int)len, host);
+        snprintf(out, room, "request %.*s %s, client %.*s", (int)id.len, id.at, request, (int)len,
+                 host);
     else
-        snprintf(out, room, "request %.*s %s, client on a unix socket", (int)id.len, id.at, request);
+        snprintf(out, room, "request %.*s %s, client on a unix socket", (int)id.len, id.at,
+                 request);
     return out;
 }
 

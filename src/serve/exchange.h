@@ -1,5 +1,6 @@
-// One request and its answer. Lives in type-stable slabs; hosts name it by index and generation. While the host has it
-// (between next and commit) app threads touch only the exchange, never conn, stream or loop.
+// One request and its answer. Lives in type-stable slabs; hosts name it by index and generation.
+// While the host has it (between next and commit) app threads touch only the exchange, never conn,
+// stream or loop.
 #pragma once
 
 #include "base/arena.h"
@@ -22,19 +23,19 @@ enum bk_exchange_state {
 
 struct bk_answer {
     int status;
-    struct bk_str reason;     // borrows the arena
-    char *fields;             // borrows the arena: finished lines
+    struct bk_str reason;  // borrows the arena
+    char *fields;          // borrows the arena: finished lines
     uint32_t fields_len, fields_size;
-    uint64_t length;          // Content-Length of the app
-    uint64_t pushed;          // body bytes pushed so far
-    bool begun : 1, opened : 1;         // opened: framing decided, head in the output queue
+    uint64_t length;             // Content-Length of the app
+    uint64_t pushed;             // body bytes pushed so far
+    bool begun : 1, opened : 1;  // opened: framing decided, head in the output queue
     bool has_length : 1, has_date : 1, has_server : 1;
     bool add_length : 1;
-    bool ended : 1, failed : 1;         // failed: cut the connection instead of a clean end
-    bool bodiless : 1;                  // HEAD, 1xx, 204, 304
+    bool ended : 1, failed : 1;  // failed: cut the connection instead of a clean end
+    bool bodiless : 1;           // HEAD, 1xx, 204, 304
     bool close : 1;
-    bool over_said : 1;                 // "more than Content-Length" was logged
-    uint8_t framing;                    // enum bk_framing
+    bool over_said : 1;  // "more than Content-Length" was logged
+    uint8_t framing;     // enum bk_framing
 };
 
 struct bk_exchange {
@@ -44,31 +45,32 @@ struct bk_exchange {
     struct bk_conn *conn;      // ref, NULL once the client is gone
     struct bk_exchange *next;  // run queue or free list
     uint32_t index, generation;
-    uint8_t state;             // enum bk_exchange_state
-    bool page : 1;             // answered by the server itself
-    bool gone : 1;             // the client left before the end
+    uint8_t state;  // enum bk_exchange_state
+    bool page : 1;  // answered by the server itself
+    bool gone : 1;  // the client left before the end
     bool refused : 1;
-    bool continued : 1;        // 100 Continue was sent or is not wanted
-    bool block_heap : 1;       // block is malloc'ed, not from the pool
-    char *block;               // owns: the bytes the head was received into
+    bool continued : 1;   // 100 Continue was sent or is not wanted
+    bool block_heap : 1;  // block is malloc'ed, not from the pool
+    char *block;          // owns: the bytes the head was received into
     struct bk_arena arena;
     struct bk_body body;
     struct bk_answer answer;
     struct bk_out out;
     uint64_t received, started, committed;  // monotonic ns: head complete, app called, committed
-    uint64_t sent;             // answer bytes taken by the stream, head included
-    struct bk_str id;          // request id, borrows the arena or the head
-    struct bk_str *notes;      // %({..}e)s values, borrows the arena
-    struct bk_peer_copy {      // survives the connection
+    uint64_t sent;                          // answer bytes taken by the stream, head included
+    struct bk_str id;                       // request id, borrows the arena or the head
+    struct bk_str *notes;                   // %({..}e)s values, borrows the arena
+    struct bk_peer_copy {                   // survives the connection
         uint16_t family, port;
         unsigned char bytes[16];
     } peer;
-    const char *key;           // [key] of a refusal or failure, a literal
-    const char *why;           // reason for the log, a literal
+    const char *key;  // [key] of a refusal or failure, a literal
+    const char *why;  // reason for the log, a literal
     struct bk_field fields[BK_FIELDS_MAX];
 };
 
-// A fresh exchange for `conn` that takes over conn->in; NULL when out of memory or over the slab limit.
+// A fresh exchange for `conn` that takes over conn->in; NULL when out of memory or over the slab
+// limit.
 struct bk_exchange *bk__exchange_new(struct bk_conn *conn) BK_MUST_CHECK;
 // Gives everything back; the pointer's generation is over.
 void bk__exchange_free(struct bk_exchange *x);
@@ -92,10 +94,12 @@ void bk__to_page_fill(struct bk_exchange *x, int status, const char *why);
 
 // transmit.c: decides the framing and queues the head. `whole`: nothing follows what was pushed.
 int bk__transmit_open(struct bk_exchange *x, bool whole) BK_MUST_CHECK;
-// Sends what is queued: 0 all gone, 1 some left (the loop goes on with it), negative errno: the stream is dead.
+// Sends what is queued: 0 all gone, 1 some left (the loop goes on with it), negative errno: the
+// stream is dead.
 int bk__transmit_some(struct bk_exchange *x) BK_MUST_CHECK;
 // The answer is complete: queue its end, send, wrap up when all is gone.
 void bk__transmit_finish(struct bk_exchange *x);
 
-// wrapup.c: everything is sent (or lost): counters, log, keep-alive or close. The exchange is freed.
+// wrapup.c: everything is sent (or lost): counters, log, keep-alive or close. The exchange is
+// freed.
 void bk__wrapup(struct bk_exchange *x);

@@ -1,4 +1,5 @@
-// Refuse early, and decide whom to believe: underscore names, forwarding headers of trusted peers, the request id.
+// Refuse early, and decide whom to believe: underscore names, forwarding headers of trusted peers,
+// the request id.
 #include "serve/guard.h"
 
 #include <errno.h>
@@ -35,7 +36,8 @@ forwarder_may_send(const struct bk_exchange *x, struct bk_str name)
     return false;
 }
 
-// X_Forwarded_For and X-Forwarded-For would be one key in the environ: such names never get through by default.
+// X_Forwarded_For and X-Forwarded-For would be one key in the environ: such names never get through
+// by default.
 static int
 apply_underscores(struct bk_exchange *x, struct bk_fault *fault)
 {
@@ -45,7 +47,8 @@ apply_underscores(struct bk_exchange *x, struct bk_fault *fault)
     for (unsigned i = 0; i < head->field_count; i++) {
         struct bk_field field = head->fields[i];
         struct bk_str name = bk_head_str(head, field.name, field.name_len);
-        if (!(field.flags & BK_FIELD_UNDERSCORE) || guard->underscore == BK_UNDERSCORE_PASS || forwarder_may_send(x, name)) {
+        if (!(field.flags & BK_FIELD_UNDERSCORE) || guard->underscore == BK_UNDERSCORE_PASS ||
+            forwarder_may_send(x, name)) {
             head->fields[kept++] = field;
             continue;
         }
@@ -56,8 +59,9 @@ apply_underscores(struct bk_exchange *x, struct bk_fault *fault)
             size_t len = bk_str_escape(shown, sizeof shown, name);
             guard->said = true;
             bk_log(BK_LOG_WARNING, "header-dropped",
-                   "header '%.*s' was dropped for its underscore (said once); --header-map dangerous passes such names", (int)len,
-                   shown);
+                   "header '%.*s' was dropped for its underscore (said once); --header-map "
+                   "dangerous passes such names",
+                   (int)len, shown);
         }
     }
     head->field_count = (uint16_t)kept;
@@ -78,7 +82,8 @@ believe_proxy(struct bk_exchange *x, struct bk_fault *fault)
         for (unsigned k = 0; k < guard->rule_count; k++) {
             const struct bk_scheme_rule *rule = &guard->rules[k];
             if (field->id != rule->id ||
-                (rule->id == BK_HEADER_OTHER && !bk_str_equal_nocase(bk_head_str(head, field->name, field->name_len), rule->name)))
+                (rule->id == BK_HEADER_OTHER &&
+                 !bk_str_equal_nocase(bk_head_str(head, field->name, field->name_len), rule->name)))
                 continue;
             int https = bk_str_equal_nocase(value, rule->value);
             if (verdict >= 0 && verdict != https)
@@ -94,14 +99,16 @@ believe_proxy(struct bk_exchange *x, struct bk_fault *fault)
 void
 bk__guard_init(struct bk_guard *guard, const struct bk_config *config)
 {
-    for (unsigned i = 0; i < config->secure_scheme_headers.count && guard->rule_count < BK_SCHEME_RULES_MAX; i++) {
+    for (unsigned i = 0;
+         i < config->secure_scheme_headers.count && guard->rule_count < BK_SCHEME_RULES_MAX; i++) {
         struct bk_str item = bk_str_of(config->secure_scheme_headers.items[i]);
         const char *sign = memchr(item.at, '=', item.len);
         if (!sign)
             continue;
         struct bk_scheme_rule *rule = &guard->rules[guard->rule_count++];
         rule->name = bk_str_trim((struct bk_str){item.at, (size_t)(sign - item.at)});
-        rule->value = bk_str_trim((struct bk_str){sign + 1, item.len - (size_t)(sign + 1 - item.at)});
+        rule->value =
+            bk_str_trim((struct bk_str){sign + 1, item.len - (size_t)(sign + 1 - item.at)});
         rule->id = bk_header_id(rule->name.at, rule->name.len);
     }
     if (strcmp(config->header_map, "refuse") == 0)

@@ -1,4 +1,5 @@
-// The output queue of one exchange. Used by answer.c (which fills it) and transmit.c (which empties it).
+// The output queue of one exchange. Used by answer.c (which fills it) and transmit.c (which empties
+// it).
 #include "serve/out.h"
 
 #include <errno.h>
@@ -23,7 +24,8 @@ bk__out_init(struct bk_out *out)
     out->inline_used = 0;
 }
 
-// The free rest of the exchange's block becomes the place to copy into: request and answer share one block.
+// The free rest of the exchange's block becomes the place to copy into: request and answer share
+// one block.
 static void
 settle_home(struct bk_exchange *x)
 {
@@ -173,7 +175,8 @@ bk__out_consume(struct bk_exchange *x, size_t sent)
             out->last = NULL;
         free_part(x, part);
     }
-    // Everything is gone: copies start over at the block, so a long stream of small pieces needs no further memory.
+    // Everything is gone: copies start over at the block, so a long stream of small pieces needs no
+    // further memory.
     out->room = out->home;
     out->room_end = out->home_end;
     out->headroom = NULL;
@@ -237,7 +240,7 @@ free_part(struct bk_exchange *x, struct bk_part *part)
     if (part->heap)
         free(part);
     else
-        x->out.inline_used &= (uint8_t) ~(1u << (part - x->out.parts));
+        x->out.inline_used &= (uint8_t)~(1u << (part - x->out.parts));
 }
 
 static void

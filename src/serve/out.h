@@ -1,5 +1,6 @@
-// Output of one exchange: parts in order, each a run of bytes (in the exchange's block, in an own block, or lent by the
-// host) or a file range. Small pieces are copied next to each other, so a usual answer is one part and one send.
+// Output of one exchange: parts in order, each a run of bytes (in the exchange's block, in an own
+// block, or lent by the host) or a file range. Small pieces are copied next to each other, so a
+// usual answer is one part and one send.
 #pragma once
 
 #include <stdbool.h>
@@ -14,13 +15,13 @@ enum bk_part_kind { BK_PART_BYTES, BK_PART_LENT, BK_PART_FILE };
 
 struct bk_part {
     struct bk_part *next;
-    uint8_t kind;          // enum bk_part_kind
-    bool heap;             // the part itself is malloc'ed
-    const char *at;        // BYTES, LENT: next byte to send
-    uint64_t len;          // bytes left
-    void *token;           // LENT: the host's; BYTES: malloc'ed block to free, or NULL
-    int fd;                // FILE: owns
-    off_t offset;          // FILE: next byte
+    uint8_t kind;    // enum bk_part_kind
+    bool heap;       // the part itself is malloc'ed
+    const char *at;  // BYTES, LENT: next byte to send
+    uint64_t len;    // bytes left
+    void *token;     // LENT: the host's; BYTES: malloc'ed block to free, or NULL
+    int fd;          // FILE: owns
+    off_t offset;    // FILE: next byte
 };
 
 #define BK_PARTS_INLINE 4
@@ -28,21 +29,23 @@ struct bk_part {
 
 struct bk_out {
     struct bk_part *first, *last;
-    uint64_t queued;              // bytes in all parts
-    char *room, *room_end;        // free bytes to copy into
-    char *home, *home_end;        // the part of the exchange's block that output may use
-    char *headroom;               // room kept free for the head in front of the first copied piece, or NULL
+    uint64_t queued;        // bytes in all parts
+    char *room, *room_end;  // free bytes to copy into
+    char *home, *home_end;  // the part of the exchange's block that output may use
+    char *headroom;  // room kept free for the head in front of the first copied piece, or NULL
     uint32_t headroom_size;
-    uint8_t inline_used;          // bit per inline part
+    uint8_t inline_used;  // bit per inline part
     struct bk_part parts[BK_PARTS_INLINE];
 };
 
 void bk__out_init(struct bk_out *out);
-// Keeps `size` bytes free in front of the first piece that is copied, so that head and body end up in one run.
+// Keeps `size` bytes free in front of the first piece that is copied, so that head and body end up
+// in one run.
 void bk__out_keep_headroom(struct bk_exchange *x, size_t size);
 // Copies; -ENOMEM.
 int bk__out_copy(struct bk_exchange *x, const void *data, size_t len);
-// Puts `len` bytes in front of everything queued. They are in the headroom or live as long as the exchange.
+// Puts `len` bytes in front of everything queued. They are in the headroom or live as long as the
+// exchange.
 int bk__out_prepend(struct bk_exchange *x, const char *at, size_t len);
 // Lent until released; -ENOMEM (nothing taken then).
 int bk__out_lend(struct bk_exchange *x, const void *data, size_t len, void *token);

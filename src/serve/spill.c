@@ -20,11 +20,11 @@ struct bk_spill {
     int fd;                    // owns
     int error;                 // of the last write
     bool busy, ended;
-    char *filling, *flying;    // own: PIECE + BK_SCRATCH_SIZE bytes each
+    char *filling, *flying;  // own: PIECE + BK_SCRATCH_SIZE bytes each
     size_t fill, fly;
-    uint64_t written;          // bytes in the file
-    uint64_t length;           // bytes taken
-    char *window;              // owns
+    uint64_t written;  // bytes in the file
+    uint64_t length;   // bytes taken
+    char *window;      // owns
     uint64_t window_at;
     size_t window_len;
 };
@@ -49,8 +49,8 @@ bk__spill_new(struct bk_exchange *x, struct bk_spill **ret)
     if (!spill->filling)
         error = -ENOMEM;
     if (error < 0) {
-        bk_log(BK_LOG_ERROR, "spill-failed", "cannot create a spill file in %s: %s", x->engine->spill_dir,
-               bk_err_name(-error));
+        bk_log(BK_LOG_ERROR, "spill-failed", "cannot create a spill file in %s: %s",
+               x->engine->spill_dir, bk_err_name(-error));
         destroy(spill);
         return error;
     }
@@ -84,12 +84,14 @@ bk__spill_take(struct bk_spill *spill, struct bk_str data)
         return spill->error;
     uint64_t limit = engine->config->spill_limit;
     if (limit && engine->spill_bytes + data.len > limit) {
-        bk_log(BK_LOG_ERROR, "spill-full", "spill files have reached --spill-limit (%llu bytes)", (unsigned long long)limit);
+        bk_log(BK_LOG_ERROR, "spill-full", "spill files have reached --spill-limit (%llu bytes)",
+               (unsigned long long)limit);
         return -ENOSPC;
     }
     engine->spill_bytes += data.len;
     spill->length += data.len;
-    while (data.len) {  // a piece may arrive larger than the buffer when a memory body turns into a file
+    while (data.len) {  // a piece may arrive larger than the buffer when a memory body turns into a
+                        // file
         size_t room = PIECE + BK_SCRATCH_SIZE - spill->fill;
         size_t len = data.len < room ? data.len : room;
         memcpy(spill->filling + spill->fill, data.at, len);
@@ -138,13 +140,15 @@ write_piece(struct bk_job *job)
 {
     struct bk_spill *spill = BK_OUTER(job, struct bk_spill, job);
     struct statvfs space;
-    if (fstatvfs(spill->fd, &space) == 0 && (uint64_t)space.f_bavail * space.f_frsize / 2 < spill->fly) {
+    if (fstatvfs(spill->fd, &space) == 0 &&
+        (uint64_t)space.f_bavail * space.f_frsize / 2 < spill->fly) {
         spill->error = -ENOSPC;
         return;
     }
     size_t at = 0;
     while (at < spill->fly) {
-        ssize_t n = pwrite(spill->fd, spill->flying + at, spill->fly - at, (off_t)(spill->written + at));
+        ssize_t n =
+            pwrite(spill->fd, spill->flying + at, spill->fly - at, (off_t)(spill->written + at));
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
@@ -178,10 +182,11 @@ written(struct bk_job *job)
         }
     }
     if (spill->error) {
-        bk_log(BK_LOG_ERROR, "spill-full", "cannot write a spill file in %s: %s", spill->engine->spill_dir,
-               bk_err_name(-spill->error));
+        bk_log(BK_LOG_ERROR, "spill-full", "cannot write a spill file in %s: %s",
+               spill->engine->spill_dir, bk_err_name(-spill->error));
         if (x->conn)
-            bk__conn_refuse(x->conn, &(struct bk_fault){spill->error == -ENOSPC ? 507 : 500, "no room for the request body"});
+            bk__conn_refuse(x->conn, &(struct bk_fault){spill->error == -ENOSPC ? 507 : 500,
+                                                        "no room for the request body"});
         return;
     }
     if (spill->ended) {

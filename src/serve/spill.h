@@ -1,5 +1,5 @@
-// A spill file: a request body too large for memory, in an unlinked file, written by the offload threads in 256 KiB
-// pieces so that a slow disk never holds up the loop (pitfalls 21).
+// A spill file: a request body too large for memory, in an unlinked file, written by the offload
+// threads in 256 KiB pieces so that a slow disk never holds up the loop (pitfalls 21).
 #pragma once
 
 #include "base/compiler.h"

@@ -1,4 +1,5 @@
-// Exchanges on their way to and from the application: the run queue's end, waiting, flushing, committing.
+// Exchanges on their way to and from the application: the run queue's end, waiting, flushing,
+// committing.
 #include <errno.h>
 
 #include "base/clock.h"
@@ -15,7 +16,8 @@ bk__to_app_queue(struct bk_exchange *x)
     }
     x->state = BK_EXCHANGE_READY;
     if (x->conn)
-        x->conn->step = BK_STEP_QUEUED;  // its timer runs on and is ignored in this step: cheaper than taking it out
+        x->conn->step = BK_STEP_QUEUED;  // its timer runs on and is ignored in this step: cheaper
+                                         // than taking it out
     x->next = NULL;
     if (engine->ready_last)
         engine->ready_last->next = x;
@@ -37,7 +39,8 @@ bk_engine_next(struct bk_engine *engine)
         if (!engine->ready_first)
             engine->ready_last = NULL;
         if (bk_unlikely(x->gone)) {
-            bk__exchange_free(x);  // the client left while it waited: the application never hears of it
+            bk__exchange_free(
+                x);  // the client left while it waited: the application never hears of it
             continue;
         }
         struct bk_slot *slot = engine->slot;
@@ -90,8 +93,8 @@ bk_exchange_wait(struct bk_exchange *x, enum bk_wait what)
         enum bk_step step = what & BK_WAIT_BODY ? BK_STEP_BODY : BK_STEP_SEND;
         if (x->conn->step != step)
             bk__conn_set_step(x->conn, step);
-        // With one thread the waiting application turns the loop itself: others are read and written meanwhile, and the run
-        // queue fills; nothing of it is started.
+        // With one thread the waiting application turns the loop itself: others are read and
+        // written meanwhile, and the run queue fills; nothing of it is started.
         if (bk__engine_turn(engine, -1, true) & BK_TURN_SIGNAL) {
             result = -EINTR;
             break;
@@ -119,11 +122,18 @@ bk_exchange_commit(struct bk_exchange *x)
     if (bk_unlikely(!answer->begun))
         bk__to_page_fill(x, 500, "the application did not start an answer");
     if (bk_unlikely(x->body.error && !answer->opened && x->conn->closing))
-        bk__to_page_fill(x, x->body.error == -EFBIG ? 413 : x->body.error == -ETIMEDOUT ? 408 : 400, x->why);
+        bk__to_page_fill(x,
+                         x->body.error == -EFBIG       ? 413
+                         : x->body.error == -ETIMEDOUT ? 408
+                                                       : 400,
+                         x->why);
     bool bodiless = x->head.method_id == BK_METHOD_HEAD || bk_status_bodiless(answer->status);
-    if (bk_unlikely(answer->has_length && answer->pushed < answer->length && !bodiless && !answer->failed)) {
+    if (bk_unlikely(answer->has_length && answer->pushed < answer->length && !bodiless &&
+                    !answer->failed)) {
         answer->failed = true;
-        bk_exchange_warn(x, "answer-too-short", BK_STR("the application sent less than its Content-Length; the connection is cut"));
+        bk_exchange_warn(
+            x, "answer-too-short",
+            BK_STR("the application sent less than its Content-Length; the connection is cut"));
     }
     if (bk_likely(!answer->opened) && bk__transmit_open(x, true) < 0) {
         bk__conn_close(x->conn);

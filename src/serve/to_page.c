@@ -38,13 +38,18 @@ bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
         struct bk_str id = bk_exchange_id(x);
         if (bk_answer_field(x, BK_STR("X-Request-ID"), id, &refused) < 0)
             return;
-        len = snprintf(body, sizeof body, "%.*s (request %.*s)\n", (int)reason.len, reason.at, (int)id.len, id.at);
+        len = snprintf(body, sizeof body, "%.*s (request %.*s)\n", (int)reason.len, reason.at,
+                       (int)id.len, id.at);
     } else {
-        len = snprintf(body, sizeof body, why ? "%.*s: %s\n" : "%.*s\n", (int)reason.len, reason.at, why);
+        len = snprintf(body, sizeof body, why ? "%.*s: %s\n" : "%.*s\n", (int)reason.len, reason.at,
+                       why);
     }
-    if (bk_answer_field(x, BK_STR("Content-Type"), BK_STR("text/plain; charset=utf-8"), &refused) < 0)
+    if (bk_answer_field(x, BK_STR("Content-Type"), BK_STR("text/plain; charset=utf-8"), &refused) <
+        0)
         return;
-    if (status == 405 && bk_answer_field(x, BK_STR("Allow"), BK_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"), &refused) < 0)
+    if (status == 405 &&
+        bk_answer_field(x, BK_STR("Allow"), BK_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+                        &refused) < 0)
         return;
     if (bk_answer_push(x, body, (size_t)len, NULL) < 0)
         x->answer.failed = true;

@@ -1,5 +1,6 @@
-// The answer on its way out: framing, the head in front of the body, writing what the stream takes, going on when it takes
-// more. Files that are not in the page cache are sent by an offload thread, so that a slow disk never holds up the loop.
+// The answer on its way out: framing, the head in front of the body, writing what the stream takes,
+// going on when it takes more. Files that are not in the page cache are sent by an offload thread,
+// so that a slow disk never holds up the loop.
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -10,7 +11,9 @@
 
 #define PARTS_PER_WRITE 16
 #define FILE_PIECE (512 * 1024)
-#define UNREAD_MAX (64 * 1024)  // of a request body the application did not read: read and dropped to keep the connection
+// Of a request body the application did not read: so much is read and dropped to keep the
+// connection.
+#define UNREAD_MAX (64 * 1024)
 
 static bool may_keep(const struct bk_exchange *x);
 static int frame_queued(struct bk_exchange *x, struct bk_h1_answer *answer);
@@ -61,7 +64,8 @@ frame_queued(struct bk_exchange *x, struct bk_h1_answer *h1)
 {
     struct bk_out *out = &x->out;
     size_t bound = bk_h1_write_bound(h1) + BK_H1_CHUNK_MAX;
-    char *at = out->headroom && bound <= out->headroom_size ? out->headroom : bk_arena_text(&x->arena, bound);
+    char *at = out->headroom && bound <= out->headroom_size ? out->headroom
+                                                            : bk_arena_text(&x->arena, bound);
     if (!at)
         return -ENOMEM;
     uint64_t body = out->queued;
@@ -79,15 +83,17 @@ may_keep(const struct bk_exchange *x)
 {
     const struct bk_conn *conn = x->conn;
     const struct bk_engine *engine = x->engine;
-    if (!conn || !(x->head.flags & BK_HEAD_KEEP_ALIVE) || x->refused || conn->closing || engine->draining ||
-        engine->config->keep_alive == 0)
+    if (!conn || !(x->head.flags & BK_HEAD_KEEP_ALIVE) || x->refused || conn->closing ||
+        engine->draining || engine->config->keep_alive == 0)
         return false;
     if (bk_likely(conn->request_done))
         return true;
-    // The application answers while its request still comes in. What is left is dropped if that is little.
+    // The application answers while its request still comes in. What is left is dropped if that is
+    // little.
     if (!x->continued || !(x->head.flags & BK_HEAD_HAS_LENGTH))
         return x->state == BK_EXCHANGE_RUNNING && x->continued;
-    return x->head.content_length - x->body.position - x->body.len <= UNREAD_MAX || x->state == BK_EXCHANGE_RUNNING;
+    return x->head.content_length - x->body.position - x->body.len <= UNREAD_MAX ||
+           x->state == BK_EXCHANGE_RUNNING;
 }
 
 int
@@ -134,7 +140,7 @@ send_parts(struct bk_exchange *x)
     return conn->stream.ops->writev(&conn->stream, parts, count);
 }
 
-// ---- files -------------------------------------------------------------------------------------------------------
+// ---- files ----
 
 struct file_job {
     struct bk_job job;
@@ -151,14 +157,16 @@ resident(int fd, off_t offset, size_t len)
 {
     char byte;
     struct iovec one = {&byte, 1};
-    return preadv2(fd, &one, 1, offset, RWF_NOWAIT) == 1 && preadv2(fd, &one, 1, offset + (off_t)len - 1, RWF_NOWAIT) == 1;
+    return preadv2(fd, &one, 1, offset, RWF_NOWAIT) == 1 &&
+           preadv2(fd, &one, 1, offset + (off_t)len - 1, RWF_NOWAIT) == 1;
 }
 
 static void
 send_file_piece(struct bk_job *job)
 {
     struct file_job *file = BK_OUTER(job, struct file_job, job);
-    file->sent = file->conn->stream.ops->send_file(&file->conn->stream, file->fd, &file->offset, file->len);
+    file->sent =
+        file->conn->stream.ops->send_file(&file->conn->stream, file->fd, &file->offset, file->len);
 }
 
 static void
@@ -224,7 +232,7 @@ send_file(struct bk_exchange *x)
     return -EAGAIN;
 }
 
-// ---- the end -----------------------------------------------------------------------------------------------------
+// ---- the end ----
 
 void
 bk__transmit_finish(struct bk_exchange *x)
@@ -232,7 +240,8 @@ bk__transmit_finish(struct bk_exchange *x)
     struct bk_answer *answer = &x->answer;
     if (!answer->ended) {
         answer->ended = true;
-        if (answer->framing == BK_FRAMING_CHUNKED && !answer->failed && bk__out_copy(x, "0\r\n\r\n", 5) < 0)
+        if (answer->framing == BK_FRAMING_CHUNKED && !answer->failed &&
+            bk__out_copy(x, "0\r\n\r\n", 5) < 0)
             answer->failed = true;
     }
     int rest = bk__transmit_some(x);

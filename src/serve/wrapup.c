@@ -1,4 +1,5 @@
-// The last step: the answer is out (or lost). Counts, logs, and decides what becomes of the connection.
+// The last step: the answer is out (or lost). Counts, logs, and decides what becomes of the
+// connection.
 #include "serve/engine.h"
 
 static enum bk_conn_end connection_end(const struct bk_exchange *x);
@@ -30,9 +31,11 @@ connection_end(const struct bk_exchange *x)
             return BK_CONN_KEEP;
         return x->continued ? BK_CONN_SKIP : BK_CONN_LINGER;
     }
-    // A client that asked for the end sends nothing more: no need to wait for it. Else linger, or unread bytes become a reset.
+    // A client that asked for the end sends nothing more: no need to wait for it. Else linger, or
+    // unread bytes become a reset.
     bool asked = !(x->head.flags & BK_HEAD_KEEP_ALIVE);
-    if (asked && conn->request_done && !conn->closing && conn->in_len == conn->in_at && !conn->readable)
+    if (asked && conn->request_done && !conn->closing && conn->in_len == conn->in_at &&
+        !conn->readable)
         return BK_CONN_CLOSE;
     return BK_CONN_LINGER;
 }

@@ -27,12 +27,15 @@ static bool obey_message(struct bk_orders *orders);
 static void orphaned(struct bk_orders *orders);
 
 int
-bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int channel_fd, struct bk_orders **ret)
+bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int channel_fd,
+                struct bk_orders **ret)
 {
     struct bk_orders *orders = calloc(1, sizeof *orders);
     if (!orders)
         return -ENOMEM;
-    *orders = (struct bk_orders){.engine = engine, .config = config, .channel_fd = channel_fd,
+    *orders = (struct bk_orders){.engine = engine,
+                                 .config = config,
+                                 .channel_fd = channel_fd,
                                  .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     sigset_t all, before;
     sigfillset(&all);
@@ -40,7 +43,9 @@ bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int ch
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
     pthread_attr_setstacksize(&attributes, 128 * 1024);
-    int error = orders->stop_fd < 0 ? errno : pthread_create(&orders->thread, &attributes, listen_to_master, orders);
+    int error = orders->stop_fd < 0
+                    ? errno
+                    : pthread_create(&orders->thread, &attributes, listen_to_master, orders);
     pthread_attr_destroy(&attributes);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error) {
@@ -69,7 +74,8 @@ static void *
 listen_to_master(void *self)
 {
     struct bk_orders *orders = self;
-    struct pollfd fds[2] = {{.fd = orders->channel_fd, .events = POLLIN}, {.fd = orders->stop_fd, .events = POLLIN}};
+    struct pollfd fds[2] = {{.fd = orders->channel_fd, .events = POLLIN},
+                            {.fd = orders->stop_fd, .events = POLLIN}};
     for (;;) {
         if (poll(fds, 2, -1) < 0)
             continue;
@@ -98,12 +104,14 @@ obey_message(struct bk_orders *orders)
         bk_engine_order(orders->engine, BK_ORDER_DRAIN);
     else if (type == BK_MESSAGE_QUIT)
         bk_engine_order(orders->engine, BK_ORDER_QUIT);
-    else if (type == BK_MESSAGE_LOG_LEVEL && bk_log_level_parse(bk_channel_field(text, "level"), &level) == 0)
+    else if (type == BK_MESSAGE_LOG_LEVEL &&
+             bk_log_level_parse(bk_channel_field(text, "level"), &level) == 0)
         bk_log_set_level(level);
     return true;
 }
 
-// Without a master nobody would ever stop this process: the port is given up at once, what runs may finish, then the end.
+// Without a master nobody would ever stop this process: the port is given up at once, what runs may
+// finish, then the end.
 static void
 orphaned(struct bk_orders *orders)
 {

@@ -1,5 +1,6 @@
-// The one native helper thread of a worker: listens to the master's channel, also while the application holds the main
-// thread, and ends an orphan. It blocks all signals and never touches a host object.
+// The one native helper thread of a worker: listens to the master's channel, also while the
+// application holds the main thread, and ends an orphan. It blocks all signals and never touches a
+// host object.
 #pragma once
 
 #include "base/compiler.h"
@@ -9,6 +10,7 @@ struct bk_engine;
 struct bk_orders;
 
 // Starts the thread on the worker's end of the channel (borrowed).
-int bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int channel_fd, struct bk_orders **ret) BK_MUST_CHECK;
+int bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int channel_fd,
+                    struct bk_orders **ret) BK_MUST_CHECK;
 // Stops and joins it. Accepts NULL.
 void bk_orders_stop(struct bk_orders *orders);

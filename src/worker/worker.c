@@ -18,17 +18,17 @@
 #include "worker/orders.h"
 
 struct bk_worker {
-    struct bk_config *config;       // owns
-    struct bk_heritage *heritage;   // owns; NULL when alone
-    struct bk_segment *segment;     // owns the mapping
-    struct bk_slot *slot;           // borrows the segment
-    struct bk_logrings *rings;      // owns; NULL when alone
-    struct bk_orders *orders;       // owns; NULL when alone
-    struct bk_engine *engine;       // owns
+    struct bk_config *config;      // owns
+    struct bk_heritage *heritage;  // owns; NULL when alone
+    struct bk_segment *segment;    // owns the mapping
+    struct bk_slot *slot;          // borrows the segment
+    struct bk_logrings *rings;     // owns; NULL when alone
+    struct bk_orders *orders;      // owns; NULL when alone
+    struct bk_engine *engine;      // owns
     pthread_mutex_t log_lock;
     unsigned ring, number;
-    int channel_fd;                 // owns; -1 when alone
-    bool alone;
+    int channel_fd;  // owns; -1 when alone
+    bool alone, abandoned;
 };
 
 static int open_heritage(struct bk_worker *worker, int fd, char *ret_why, size_t room);
@@ -49,12 +49,15 @@ bk_worker_inherit(int heritage_fd, struct bk_worker **ret, char *ret_why, size_t
     pthread_mutex_init(&worker->log_lock, NULL);
     int error = open_heritage(worker, heritage_fd, ret_why, why_room);
     if (error == 0 && (error = read_settings(worker)) == 0 && (error = open_shared(worker)) == 0 &&
-        (error = bk_engine_new(worker->config, worker->segment, worker->slot, &worker->engine)) == 0 &&
+        (error = bk_engine_new(worker->config, worker->segment, worker->slot, &worker->engine)) ==
+            0 &&
         (error = take_listeners(worker)) == 0)
-        error = bk_orders_start(worker->engine, worker->config, worker->channel_fd, &worker->orders);
+        error =
+            bk_orders_start(worker->engine, worker->config, worker->channel_fd, &worker->orders);
     if (error < 0) {
         if (!*ret_why)
-            snprintf(ret_why, why_room, "the master's heritage cannot be used: %s", bk_err_name(-error));
+            snprintf(ret_why, why_room, "the master's heritage cannot be used: %s",
+                     bk_err_name(-error));
         bk_worker_free(worker);
         return error;
     }
@@ -71,7 +74,9 @@ open_heritage(struct bk_worker *worker, int fd, char *ret_why, size_t room)
     if (error == -EPROTONOSUPPORT) {
         if (worker->heritage)
             bk_heritage_get(worker->heritage, BK_HERITAGE_VERSION, 0, &version);
-        snprintf(ret_why, room, "the master is barkeep %.*s, the package in this environment is %s: they do not fit together",
+        snprintf(ret_why, room,
+                 "the master is barkeep %.*s, the package in this environment is %s: they do not "
+                 "fit together",
                  (int)version.len, version.at, BK_VERSION);
     }
     close(fd);
@@ -83,7 +88,8 @@ read_settings(struct bk_worker *worker)
 {
     struct bk_str record, text;
     int error = bk_config_new(&worker->config);
-    for (unsigned n = 0; error == 0 && bk_heritage_get(worker->heritage, BK_HERITAGE_SETTING, n, &record); n++) {
+    for (unsigned n = 0;
+         error == 0 && bk_heritage_get(worker->heritage, BK_HERITAGE_SETTING, n, &record); n++) {
         const char *why, *value = memchr(record.at, 0, record.len);
         if (!value)
             return -EPROTO;
@@ -118,12 +124,13 @@ open_shared(struct bk_worker *worker)
 {
     struct bk_str record;
     unsigned fd, index, wake;
-    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_CHANNEL, 0, &record) || number_at(&record, &fd) < 0)
+    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_CHANNEL, 0, &record) ||
+        number_at(&record, &fd) < 0)
         return -EPROTO;
     worker->channel_fd = (int)fd;
     fcntl(worker->channel_fd, F_SETFD, FD_CLOEXEC);
-    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_SCOREBOARD, 0, &record) || number_at(&record, &fd) < 0 ||
-        number_at(&record, &index) < 0)
+    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_SCOREBOARD, 0, &record) ||
+        number_at(&record, &fd) < 0 || number_at(&record, &index) < 0)
         return -EPROTO;
     int error = bk_segment_open((int)fd, &worker->segment);
     close((int)fd);
@@ -132,8 +139,9 @@ open_shared(struct bk_worker *worker)
     if (index >= worker->segment->slot_count)
         return -EPROTO;
     worker->slot = &worker->segment->slots[index];
-    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_LOGRING, 0, &record) || number_at(&record, &fd) < 0 ||
-        number_at(&record, &worker->ring) < 0 || number_at(&record, &wake) < 0)
+    if (!bk_heritage_get(worker->heritage, BK_HERITAGE_LOGRING, 0, &record) ||
+        number_at(&record, &fd) < 0 || number_at(&record, &worker->ring) < 0 ||
+        number_at(&record, &wake) < 0)
         return -EPROTO;
     fcntl((int)fd, F_SETFD, FD_CLOEXEC);
     fcntl((int)wake, F_SETFD, FD_CLOEXEC);
@@ -186,7 +194,8 @@ number_at(struct bk_str *rest, unsigned *ret)
 static int bind_alone(struct bk_worker *worker, char *ret_why, size_t room);
 
 int
-bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret, char *ret_why, size_t why_room)
+bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret, char *ret_why,
+                size_t why_room)
 {
     struct bk_worker *worker = calloc(1, sizeof *worker);
     if (!worker)
@@ -200,7 +209,8 @@ bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret
     int error = bk_config_new(&worker->config);
     for (unsigned i = 0; error == 0 && i < count; i++) {
         const char *why = "no such setting";
-        error = bk_config_set(worker->config, bk_str_of(pairs[2 * i]), bk_str_of(pairs[2 * i + 1]), "argument", &why);
+        error = bk_config_set(worker->config, bk_str_of(pairs[2 * i]), bk_str_of(pairs[2 * i + 1]),
+                              "argument", &why);
         if (error < 0)
             snprintf(ret_why, why_room, "%s '%s': %s", pairs[2 * i], pairs[2 * i + 1], why);
     }
@@ -261,7 +271,8 @@ bind_alone(struct bk_worker *worker, char *ret_why, size_t room)
 void
 bk_worker_free(struct bk_worker *worker)
 {
-    if (!worker)
+    if (!worker || worker->abandoned)  // a forked child: the threads to join are not here, the
+                                       // memory goes with the process
         return;
     bk_orders_stop(worker->orders);
     bk_engine_free(worker->engine);
@@ -324,6 +335,12 @@ bk_worker_argument(struct bk_worker *worker, unsigned n, struct bk_str *ret)
     return worker->heritage && bk_heritage_get(worker->heritage, BK_HERITAGE_ARGUMENT, n, ret);
 }
 
+bool
+bk_worker_path(struct bk_worker *worker, unsigned n, struct bk_str *ret)
+{
+    return worker->heritage && bk_heritage_get(worker->heritage, BK_HERITAGE_PATH, n, ret);
+}
+
 unsigned
 bk_worker_number(const struct bk_worker *worker)
 {
@@ -333,7 +350,18 @@ bk_worker_number(const struct bk_worker *worker)
 struct bk_str
 bk_worker_address(const struct bk_worker *worker)
 {
-    return worker->engine->accept.count ? bk_str_of(worker->engine->accept.listeners[0].text) : (struct bk_str){"", 0};
+    return worker->engine->accept.count ? bk_str_of(worker->engine->accept.listeners[0].text)
+                                        : (struct bk_str){"", 0};
+}
+
+void
+bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, uint64_t *ret_errors)
+{
+    const struct bk_counters *counters = &worker->slot->counters;
+    uint64_t answers = atomic_load(&counters->responses_5xx),
+             raised = atomic_load(&counters->errors_app);
+    *ret_requests = atomic_load(&counters->requests);
+    *ret_errors = answers > raised ? answers : raised;
 }
 
 static void
@@ -359,7 +387,8 @@ bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_
 {
     if (worker->alone)
         bk_log(BK_LOG_ERROR, NULL, "%.*s", (int)text.len, text.at);
-    tell(worker, BK_MESSAGE_FAILED, "code=%d\nkey=%s\ntext=%.*s", code, key, (int)text.len, text.at);
+    tell(worker, BK_MESSAGE_FAILED, "code=%d\nkey=%s\ntext=%.*s", code, key, (int)text.len,
+         text.at);
 }
 
 void
@@ -393,6 +422,10 @@ bk_worker_stop(struct bk_worker *worker, bool quick)
 void
 bk_worker_abandon(struct bk_worker *worker)
 {
+    if (worker->abandoned)
+        return;
+    worker->abandoned = true;
+    bk_log_to(NULL, NULL);  // the ring has one writing process, and that is the parent
     bk_engine_abandon(worker->engine);
     if (worker->channel_fd >= 0)
         close(worker->channel_fd);
