@@ -77,6 +77,8 @@ def setting_value(value):
 def adopt(app):
     """A Loaded for an object that is here already."""
     its_kind = kind.look(app)
+    if not callable(app):
+        raise TypeError(f"barkeep.run serves a WSGI application or the name of one, not {type(app).__name__}")
     name = name_of(app)
     if its_kind.interface != kind.WSGI:
         from . import diagnose
@@ -117,7 +119,8 @@ def serve(loaded, settings, began, ready=None):
             pass
         finally:
             server._worker = None
-    say("stopped")
+            requests, errors = worker.counts
+            say(f"stopped: {requests} {'request' if requests == 1 else 'requests'}, {errors} {'error' if errors == 1 else 'errors'}")
 
 
 def say_start(loaded, server, began):

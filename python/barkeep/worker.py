@@ -27,6 +27,7 @@ def main(heritage_fd):
     prepare(worker)
     loaded = load(worker)
     ignore_signals()
+    show_title(worker, loaded)
     try:
         worker.ready(facts(loaded, began))
     except OSError as error:
@@ -83,8 +84,10 @@ def attach_logs(level):
 
 
 def set_path(worker):
-    """sys.path[0] is the current directory, as under Gunicorn, with the directories of --pythonpath before it. The name of
-    the directory is the real one: after `current -> releases/42` moved on, late imports still come from the same release."""
+    """What a bootstrap had made of sys.path comes along. Before it the current directory, as under Gunicorn, and before that
+    the directories of --pythonpath. The name of the directory is the real one: after `current -> releases/42` moved on, late
+    imports still come from the same release."""
+    sys.path[:] = dict.fromkeys([*worker.path(), *sys.path])
     here = os.getcwd()
     if here not in sys.path:
         sys.path.insert(0, here)
@@ -175,6 +178,12 @@ class Watch:
 
     def stop(self):
         self.over.release()
+
+
+def show_title(worker, loaded):
+    from ._engine import set_title
+    from .words import clean
+    set_title(f"barkeep: worker {worker.number} [{clean(worker.setting('name') or loaded.name)}] idle")
 
 
 def facts(loaded, began):

@@ -24,11 +24,13 @@ def log(level, key, text, detail=""):
 
 
 def set_title(text):
-    pass
+    text.encode()
+    for worker in workers:
+        worker.note("title", text)
 
 
 class Worker:
-    number, address = 1, "http://127.0.0.1:8000"
+    number, address, counts = 1, "http://127.0.0.1:8000", (3, 1)
 
     def __init__(self, told):
         self.told, self.stopped = told, []
@@ -60,6 +62,9 @@ class Worker:
 
     def arguments(self):
         return self.told["arguments"]
+
+    def path(self):
+        return self.told.get("path", [])
 
     def failed(self, code, key, text):
         text.encode()

@@ -19,7 +19,8 @@ def test_facts(boot, write):
     assert worker.facts["kind"] == "WSGI"
     assert worker.facts["python"] == sys.version.split()[0]
     assert 0 <= int(worker.facts["ready_ms"]) < 60000
-    assert [call[0] for call in worker.calls] == ["ready", "serve"]
+    assert [call[0] for call in worker.calls] == ["title", "ready", "serve"]
+    assert worker.said("title") == [["barkeep: worker 1 [app:application] idle"]]
 
 
 def test_surroundings_are_those_of_gunicorn(boot, write, tmp_path):
