@@ -61,6 +61,18 @@ bk_worker_argument(struct bk_worker *worker, unsigned n, struct bk_str *ret)
     return n < 2;
 }
 
+bool
+bk_worker_path(struct bk_worker *worker, unsigned n, struct bk_str *ret)
+{
+    return false;
+}
+
+void
+bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, uint64_t *ret_errors)
+{
+    *ret_requests = *ret_errors = 0;
+}
+
 unsigned
 bk_worker_number(const struct bk_worker *worker)
 {

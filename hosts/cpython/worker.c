@@ -252,18 +252,30 @@ worker_setting(PyObject *self, PyObject *key)
 }
 
 static PyObject *
-worker_arguments(PyObject *self, PyObject *unused)
+list_of(struct bk_worker *worker,
+        bool (*get)(struct bk_worker *worker, unsigned n, struct bk_str *ret))
 {
-    struct bk_worker *worker = live(self);
     PyObject *list = worker ? PyList_New(0) : NULL;
     struct bk_str text;
-    for (unsigned n = 0; list && bk_worker_argument(worker, n, &text); n++) {
-        PyObject *argument = text_of(text);
-        if (!argument || PyList_Append(list, argument) < 0)
+    for (unsigned n = 0; list && get(worker, n, &text); n++) {
+        PyObject *item = text_of(text);
+        if (!item || PyList_Append(list, item) < 0)
             Py_CLEAR(list);
-        Py_XDECREF(argument);
+        Py_XDECREF(item);
     }
     return list;
+}
+
+static PyObject *
+worker_arguments(PyObject *self, PyObject *unused)
+{
+    return list_of(live(self), bk_worker_argument);
+}
+
+static PyObject *
+worker_path(PyObject *self, PyObject *unused)
+{
+    return list_of(live(self), bk_worker_path);
 }
 
 static PyObject *
@@ -276,6 +288,15 @@ static PyObject *
 worker_address(PyObject *self, void *unused)
 {
     return text_of(bk_worker_address(((struct worker *)self)->worker));
+}
+
+// (requests, errors) so far; also after the last one.
+static PyObject *
+worker_counts(PyObject *self, void *unused)
+{
+    uint64_t requests, errors;
+    bk_worker_counts(((struct worker *)self)->worker, &requests, &errors);
+    return Py_BuildValue("(KK)", (unsigned long long)requests, (unsigned long long)errors);
 }
 
 static PyObject *
@@ -482,7 +503,9 @@ static PyMethodDef methods[] = {
     {"setting", worker_setting, METH_O,
      "setting(key): a setting as text, '' when unset; list items one per line."},
     {"arguments", worker_arguments, METH_NOARGS,
-     "arguments(): the user's arguments, sys.argv[1:] of the application."},
+     "arguments(): sys.argv of the application, its name first."},
+    {"path", worker_path, METH_NOARGS,
+     "path(): sys.path as a bootstrap (PEX, Bazel) had made it, [] when none had."},
     {"failed", worker_failed, METH_VARARGS,
      "failed(code, key, text): the boot failed; then exit with that code."},
     {"booting", worker_booting, METH_O, "booting(text): still importing, at this Python stack."},
@@ -498,6 +521,7 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
     {"number", worker_number, NULL, "Worker number, from 1.", NULL},
     {"address", worker_address, NULL, "Address of the first listener.", NULL},
+    {"counts", worker_counts, NULL, "(requests, errors) so far.", NULL},
     {"memo", worker_memo, NULL, "(hits, misses) of the header memo.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
