@@ -27,10 +27,12 @@ bk_announce_serving(struct bk_master_pool *pool)
     if (bk_journal_shape(master->journal) == BK_SHAPE_SHORT) {
         snprintf(detail, sizeof detail, "%s, %s, ready in %s%s", python, workers, took,
                  master->surroundings.terminal ? "; Ctrl-C stops" : "");
-        bk_log_detail(BK_LOG_INFO, NULL, bk_str_of(detail), "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool),
+        bk_log_detail(BK_LOG_INFO, NULL, bk_str_of(detail),
+                      "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool),
                       pool->facts.kind, where);
     } else {
-        bk_log(BK_LOG_INFO, NULL, "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool), pool->facts.kind, where);
+        bk_log(BK_LOG_INFO, NULL, "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool),
+               pool->facts.kind, where);
         bk_log(BK_LOG_INFO, NULL, "%s; %s", workers, python);
     }
     master->announced = true;
@@ -50,12 +52,15 @@ bk_announce_check(struct bk_master_pool *pool)
     if (config->workers < 0) {
         char auto_text[128];
         bk_cpus_explain(&pool->master->cpus, auto_text, sizeof auto_text);
-        snprintf(workers, sizeof workers, "%u (%s; %s)", pool->wanted, auto_text, bk_config_origin(config, "workers"));
+        snprintf(workers, sizeof workers, "%u (%s; %s)", pool->wanted, auto_text,
+                 bk_config_origin(config, "workers"));
     } else {
-        snprintf(workers, sizeof workers, "%u (%s)", pool->wanted, bk_config_origin(config, "workers"));
+        snprintf(workers, sizeof workers, "%u (%s)", pool->wanted,
+                 bk_config_origin(config, "workers"));
     }
-    printf("ok: %s (%s) imports in %s with %s\n  bind %s (%s), workers %s\n", app_of(pool), pool->facts.kind,
-           bk_words_duration(ms * BK_MSEC, took), python, where, bk_config_origin(config, "bind"), workers);
+    printf("ok: %s (%s) imports in %s with %s\n  bind %s (%s), workers %s\n", app_of(pool),
+           pool->facts.kind, bk_words_duration(ms * BK_MSEC, took), python, where,
+           bk_config_origin(config, "bind"), workers);
     fflush(stdout);
 }
 
@@ -65,8 +70,8 @@ bk_announce_stopped(const struct bk_master *master)
     uint64_t requests, errors;
 
     bk_reap_totals(master, &requests, &errors);
-    bk_log(BK_LOG_INFO, NULL, "stopped: %llu request%s, %llu error%s", (unsigned long long)requests, requests == 1 ? "" : "s",
-           (unsigned long long)errors, errors == 1 ? "" : "s");
+    bk_log(BK_LOG_INFO, NULL, "stopped: %llu request%s, %llu error%s", (unsigned long long)requests,
+           requests == 1 ? "" : "s", (unsigned long long)errors, errors == 1 ? "" : "s");
 }
 
 // As the worker resolved it ("shop.wsgi" -> "shop.wsgi:application").

@@ -1,4 +1,5 @@
-// One question to an interpreter. It runs with the workers' environment, so that what it sees is what they will see.
+// One question to an interpreter. It runs with the workers' environment, so that what it sees is
+// what they will see.
 #include "master/ask.h"
 
 #include <errno.h>
@@ -20,7 +21,8 @@
 #define TIME_LIMIT (20 * BK_SEC)
 #define MARK "barkeep-answer|"
 
-// The empty entry that -c puts on sys.path goes first: a barkeep.py in the current directory is not meant.
+// The empty entry that -c puts on sys.path goes first: a barkeep.py in the current directory is not
+// meant.
 static const char question[] =
     "import sys\n"
     "sys.path[:] = [d for d in sys.path if d]\n"
@@ -32,7 +34,8 @@ static const char question[] =
     "        place, version = os.path.dirname(os.path.abspath(barkeep.__file__)), barkeep.__version__\n"
     "except Exception:\n"
     "    pass\n"
-    "sys.stdout.write('\\n" MARK "%d.%d.%d|%s|%s\\n' % (tuple(sys.version_info[:3]) + (place, version)))\n";
+    "sys.stdout.write('\\n" MARK
+    "%d.%d.%d|%s|%s\\n' % (tuple(sys.version_info[:3]) + (place, version)))\n";
 
 static pid_t launch(const char *python, const char *const *flags, unsigned flag_count,
                     const struct bk_surroundings *surroundings, int *ret_fd);
@@ -51,7 +54,8 @@ bk_ask_interpreter(const char *python, const char *const *flags, unsigned flag_c
     pid_t pid = launch(python, flags, flag_count, surroundings, &fd);
     if (pid < 0) {
         char why[BK_WORDS_ROOM];
-        snprintf(ret->complaint, sizeof ret->complaint, "no child process: %s", bk_words_error((int)pid, why));
+        snprintf(ret->complaint, sizeof ret->complaint, "no child process: %s",
+                 bk_words_error((int)pid, why));
         return -ENOEXEC;
     }
     bool in_time = collect(fd, output, sizeof output);
@@ -69,8 +73,8 @@ bk_ask_interpreter(const char *python, const char *const *flags, unsigned flag_c
 }
 
 static pid_t
-launch(const char *python, const char *const *flags, unsigned flag_count, const struct bk_surroundings *surroundings,
-       int *ret_fd)
+launch(const char *python, const char *const *flags, unsigned flag_count,
+       const struct bk_surroundings *surroundings, int *ret_fd)
 {
     int ends[2];
     unsigned n = 0;
@@ -91,10 +95,14 @@ launch(const char *python, const char *const *flags, unsigned flag_count, const 
     if (pid == 0) {
         bk_child_reset_signals(surroundings->hangup_ignored);
         int null = open("/dev/null", O_RDONLY);
-        if (chdir(surroundings->worker_cwd) < 0 || dup2(null, 0) < 0 || dup2(ends[1], 1) < 0 || dup2(ends[1], 2) < 0)
+        if (chdir(surroundings->worker_cwd) < 0 || dup2(null, 0) < 0 || dup2(ends[1], 1) < 0 ||
+            dup2(ends[1], 2) < 0)
             _exit(126);
         execve(python, (char *const *)(uintptr_t)argv, surroundings->envp);
-        dprintf(2, "%s\n", errno == ENOENT ? "no such file" : errno == ENOEXEC ? "not a program" : "cannot be executed");
+        dprintf(2, "%s\n",
+                errno == ENOENT    ? "no such file"
+                : errno == ENOEXEC ? "not a program"
+                                   : "cannot be executed");
         _exit(127);
     }
     int rc = pid < 0 ? -errno : 0;
@@ -163,12 +171,16 @@ read_complaint(const char *output, bool in_time, int status, struct bk_answer *r
     size_t start = len;
     while (start > 0 && output[start - 1] != '\n')
         start--;
-    size_t n = bk_str_escape(ret->complaint, sizeof ret->complaint - 1, (struct bk_str){output + start, len - start});
+    size_t n = bk_str_escape(ret->complaint, sizeof ret->complaint - 1,
+                             (struct bk_str){output + start, len - start});
     ret->complaint[n] = '\0';
     if (!in_time)
-        snprintf(ret->complaint, sizeof ret->complaint, "no answer within %u s", (unsigned)(TIME_LIMIT / BK_SEC));
+        snprintf(ret->complaint, sizeof ret->complaint, "no answer within %u s",
+                 (unsigned)(TIME_LIMIT / BK_SEC));
     else if (n == 0 && WIFSIGNALED(status))
-        snprintf(ret->complaint, sizeof ret->complaint, "ended by %s", bk_words_signal(WTERMSIG(status), how));
+        snprintf(ret->complaint, sizeof ret->complaint, "ended by %s",
+                 bk_words_signal(WTERMSIG(status), how));
     else if (n == 0)
-        snprintf(ret->complaint, sizeof ret->complaint, "ended with exit code %d and no answer", WEXITSTATUS(status));
+        snprintf(ret->complaint, sizeof ret->complaint, "ended with exit code %d and no answer",
+                 WEXITSTATUS(status));
 }

@@ -1,5 +1,5 @@
-// Asks an interpreter about itself: a child `PYTHON -c ...`, bounded in time and output. Blocking; used by interpreter.c at start,
-// before the loop runs.
+// Asks an interpreter about itself: a child `PYTHON -c ...`, bounded in time and output. Blocking; used by
+// interpreter.c at start, before the loop runs.
 #pragma once
 
 #include "base/compiler.h"

@@ -17,11 +17,15 @@
 
 static bool open_one(struct bk_master_pool *pool, const char *text, int backlog);
 static int clamp_backlog(const struct bk_config *config);
-static void explain(struct bk_master *master, const struct bk_bind *bind, const char *shown, int error);
+static void explain(struct bk_master *master, const struct bk_bind *bind, const char *shown,
+                    int error);
 static void explain_taken(struct bk_master *master, const struct bk_bind *bind, const char *shown);
-static void explain_permission(struct bk_master *master, const struct bk_bind *bind, const char *shown);
-static void explain_failed(struct bk_master *master, const struct bk_bind *bind, const char *shown, int error);
-static void suggest_other(const struct bk_master *master, const struct bk_bind *bind, char *out, size_t room);
+static void explain_permission(struct bk_master *master, const struct bk_bind *bind,
+                               const char *shown);
+static void explain_failed(struct bk_master *master, const struct bk_bind *bind, const char *shown,
+                           int error);
+static void suggest_other(const struct bk_master *master, const struct bk_bind *bind, char *out,
+                          size_t room);
 static bool is_free(const struct bk_bind *bind);
 static void wanted_text(const struct bk_bind *bind, const char *typed, char *out, size_t room);
 static void split_directory(const char *path, char *out, size_t room);
@@ -70,7 +74,8 @@ bk_bind_describe(const struct bk_master_pool *pool, char *out, size_t room)
         struct stat facts;
         bk_addr_text(text, sizeof text, listener->scheme, &listener->addr);
         // Answers the question behind nginx's "13: Permission denied" before it is asked.
-        if (listener->addr.sa.sa_family == AF_UNIX && listener->addr.un.sun_path[0] && stat(listener->addr.un.sun_path, &facts) == 0)
+        if (listener->addr.sa.sa_family == AF_UNIX && listener->addr.un.sun_path[0] &&
+            stat(listener->addr.un.sun_path, &facts) == 0)
             snprintf(access, sizeof access, " (%04o %s)", facts.st_mode & 07777,
                      bk_words_owner(facts.st_uid, facts.st_gid, owner));
         len += (size_t)snprintf(out + len, room - len, "%s%s%s", i ? ", " : "", text, access);
@@ -99,7 +104,8 @@ bk_bind_describe_wanted(const struct bk_config *config, char *out, size_t room)
 static bool
 open_one(struct bk_master_pool *pool, const char *text, int backlog)
 {
-    struct bk_listen_options options = {.backlog = backlog, .reuse_port = pool->config->reuse_port, .unix_mode = 0660};
+    struct bk_listen_options options = {
+        .backlog = backlog, .reuse_port = pool->config->reuse_port, .unix_mode = 0660};
     char shown[TEXT_ROOM];
     const char *why = "";
     struct bk_bind bind;
@@ -110,7 +116,8 @@ open_one(struct bk_master_pool *pool, const char *text, int backlog)
         return false;
     }
     if (bind.scheme != BK_SCHEME_DEFAULT && bind.scheme != BK_SCHEME_HTTP) {
-        bk_master_fail(pool->master, BK_KEY_SCHEME_UNSUPPORTED, "", "--bind '%s': only http is in this version", text);
+        bk_master_fail(pool->master, BK_KEY_SCHEME_UNSUPPORTED, "",
+                       "--bind '%s': only http is in this version", text);
         return false;
     }
     wanted_text(&bind, text, shown, sizeof shown);
@@ -133,7 +140,8 @@ clamp_backlog(const struct bk_config *config)
 
     if (config->backlog <= most)
         return (int)config->backlog;
-    bk_log(BK_LOG_WARNING, BK_MASTER_KEY(BACKLOG_CLAMPED), "--backlog %d (%s) is more than net.core.somaxconn allows: %d is used",
+    bk_log(BK_LOG_WARNING, BK_MASTER_KEY(BACKLOG_CLAMPED),
+           "--backlog %d (%s) is more than net.core.somaxconn allows: %d is used",
            (int)config->backlog, bk_config_origin(config, "backlog"), most);
     return most;
 }
@@ -146,10 +154,11 @@ explain(struct bk_master *master, const struct bk_bind *bind, const char *shown,
     if (error == EADDRINUSE)
         explain_taken(master, bind, shown);
     else if (bind->kind == BK_BIND_TCP && error == EACCES && bind->port < 1024)
-        bk_master_fail(master, BK_KEY_BIND_PRIVILEGED,
-                       "try: --bind :8080, a systemd socket unit, or AmbientCapabilities=CAP_NET_BIND_SERVICE",
-                       "cannot listen on port %d as user %s: ports below 1024 need a capability", bind->port,
-                       bk_words_user(geteuid(), user));
+        bk_master_fail(
+            master, BK_KEY_BIND_PRIVILEGED,
+            "try: --bind :8080, a systemd socket unit, or AmbientCapabilities=CAP_NET_BIND_SERVICE",
+            "cannot listen on port %d as user %s: ports below 1024 need a capability", bind->port,
+            bk_words_user(geteuid(), user));
     else if (bind->kind == BK_BIND_UNIX && (error == EACCES || error == EPERM || error == EROFS))
         explain_permission(master, bind, shown);
     else
@@ -169,10 +178,12 @@ explain_taken(struct bk_master *master, const struct bk_bind *bind, const char *
     else
         holder = (struct bk_holder){0};
     if (holder.pid == getpid())
-        len = (size_t)snprintf(detail, sizeof detail, "by: this program itself, another --bind covers it\n");
+        len = (size_t)snprintf(detail, sizeof detail,
+                               "by: this program itself, another --bind covers it\n");
     else if (holder.pid)
-        len = (size_t)snprintf(detail, sizeof detail, "by: %s (pid %d, user %s), for %s\n", holder.name, (int)holder.pid,
-                               bk_words_user(holder.uid, user), bk_words_duration(holder.age_ns, age));
+        len = (size_t)snprintf(detail, sizeof detail, "by: %s (pid %d, user %s), for %s\n",
+                               holder.name, (int)holder.pid, bk_words_user(holder.uid, user),
+                               bk_words_duration(holder.age_ns, age));
     else if (holder.listening)
         len = (size_t)snprintf(detail, sizeof detail, "by: a process of another user\n");
     suggest_other(master, bind, other, sizeof other);
@@ -183,7 +194,8 @@ explain_taken(struct bk_master *master, const struct bk_bind *bind, const char *
 static void
 explain_permission(struct bk_master *master, const struct bk_bind *bind, const char *shown)
 {
-    char directory[300], detail[800], theirs[BK_WORDS_ROOM], ours[BK_WORDS_ROOM], user[BK_WORDS_ROOM];
+    char directory[300], detail[800], theirs[BK_WORDS_ROOM], ours[BK_WORDS_ROOM],
+        user[BK_WORDS_ROOM];
     struct stat facts;
 
     split_directory(bind->host, directory, sizeof directory);
@@ -192,11 +204,13 @@ explain_permission(struct bk_master *master, const struct bk_bind *bind, const c
         snprintf(detail, sizeof detail,
                  "directory %s is %s %04o, this process is %s\n"
                  "try: RuntimeDirectory= in the unit file, or give the directory to %s",
-                 directory, bk_words_owner(facts.st_uid, facts.st_gid, theirs), facts.st_mode & 07777,
-                 bk_words_owner(geteuid(), getegid(), ours), user);
+                 directory, bk_words_owner(facts.st_uid, facts.st_gid, theirs),
+                 facts.st_mode & 07777, bk_words_owner(geteuid(), getegid(), ours), user);
     else
-        snprintf(detail, sizeof detail, "try: RuntimeDirectory= in the unit file, or a directory that %s may enter", user);
-    bk_master_fail(master, BK_KEY_BIND_PERMISSION, detail, "cannot create %s: permission denied", shown);
+        snprintf(detail, sizeof detail,
+                 "try: RuntimeDirectory= in the unit file, or a directory that %s may enter", user);
+    bk_master_fail(master, BK_KEY_BIND_PERMISSION, detail, "cannot create %s: permission denied",
+                   shown);
 }
 
 static void
@@ -207,18 +221,25 @@ explain_failed(struct bk_master *master, const struct bk_bind *bind, const char 
     bk_words_error(error, why);
     if (bind->kind == BK_BIND_FD) {
         bk_master_fail(master, BK_KEY_BIND_FAILED, "", "cannot use fd://%d: %s", bind->fd,
-                       error == EBADF ? "it is not open" : error == ENOTSOCK ? "it is no socket" : error == EINVAL
-                       ? "it does not listen" : error == EPROTOTYPE ? "it is no stream socket" : why);
+                       error == EBADF        ? "it is not open"
+                       : error == ENOTSOCK   ? "it is no socket"
+                       : error == EINVAL     ? "it does not listen"
+                       : error == EPROTOTYPE ? "it is no stream socket"
+                                             : why);
     } else if (bind->kind == BK_BIND_TCP && error == ENOENT) {
-        bk_master_fail(master, BK_KEY_BIND_ADDRESS, "", "cannot listen on %s: no such host name", shown);
+        bk_master_fail(master, BK_KEY_BIND_ADDRESS, "", "cannot listen on %s: no such host name",
+                       shown);
     } else if (error == EADDRNOTAVAIL) {
-        bk_master_fail(master, BK_KEY_BIND_ADDRESS, "", "cannot listen on %s: this machine has no such address", shown);
+        bk_master_fail(master, BK_KEY_BIND_ADDRESS, "",
+                       "cannot listen on %s: this machine has no such address", shown);
     } else if (bind->kind == BK_BIND_UNIX && error == ENOENT) {
         split_directory(bind->host, directory, sizeof directory);
         snprintf(detail, sizeof detail, "try: mkdir -p %s", directory);
-        bk_master_fail(master, BK_KEY_BIND_FAILED, detail, "cannot create %s: there is no directory '%s'", shown, directory);
+        bk_master_fail(master, BK_KEY_BIND_FAILED, detail,
+                       "cannot create %s: there is no directory '%s'", shown, directory);
     } else if (bind->kind == BK_BIND_UNIX && error == ENOTSOCK) {
-        bk_master_fail(master, BK_KEY_BIND_FAILED, "", "cannot create %s: a file that is no socket is in its place", shown);
+        bk_master_fail(master, BK_KEY_BIND_FAILED, "",
+                       "cannot create %s: a file that is no socket is in its place", shown);
     } else if (bind->kind == BK_BIND_UNIX) {
         bk_master_fail(master, BK_KEY_BIND_FAILED, "", "cannot create %s: %s", shown, why);
     } else {
@@ -241,7 +262,8 @@ suggest_other(const struct bk_master *master, const struct bk_bind *bind, char *
         other.port++;
         if (!is_free(&other))
             continue;
-        snprintf(out, room, "try: barkeep %s --bind %s%s%s:%d", app, v6 ? "[" : "", other.host, v6 ? "]" : "", other.port);
+        snprintf(out, room, "try: barkeep %s --bind %s%s%s:%d", app, v6 ? "[" : "", other.host,
+                 v6 ? "]" : "", other.port);
         return;
     }
 }

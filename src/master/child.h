@@ -1,5 +1,5 @@
-// What a forked child does before it becomes another program. Async-signal-safe: the log thread may have held any lock at the
-// moment of the fork. Used by ask.c and spawn.c.
+// What a forked child does before it becomes another program. Async-signal-safe: the log thread may have held
+// any lock at the moment of the fork. Used by ask.c and spawn.c.
 #pragma once
 
 #include <stdbool.h>

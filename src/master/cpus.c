@@ -1,5 +1,6 @@
-// Reads affinity and cgroup limits. Version 1 and 2 hierarchies, both at once, seen from inside or outside a container: the
-// limit of every group from ours up to the mount counts, the smallest one wins.
+// Reads affinity and cgroup limits. Version 1 and 2 hierarchies, both at once, seen from inside or
+// outside a container: the limit of every group from ours up to the mount counts, the smallest one
+// wins.
 #include "master/cpus.h"
 
 #include <fcntl.h>
@@ -27,7 +28,8 @@ static unsigned count_affinity(void);
 static void read_hierarchies(const char *root, struct bk_cpus *cpus);
 static void read_mount(const char *root, char *line, struct bk_cpus *cpus);
 static bool own_group(const char *root, const char *controller, char *out, size_t room);
-static void climb(const char *root, const char *mount, const char *group, level_fn level, struct bk_cpus *cpus);
+static void climb(const char *root, const char *mount, const char *group, level_fn level,
+                  struct bk_cpus *cpus);
 static void level_v2(struct bk_cpus *cpus, const char *directory);
 static void level_v1_cpu(struct bk_cpus *cpus, const char *directory);
 static void level_v1_memory(struct bk_cpus *cpus, const char *directory);
@@ -121,15 +123,18 @@ read_mount(const char *root, char *line, struct bk_cpus *cpus)
         return;
     if (sscanf(tail, " - %31s %*s %511s", type, super) != 2)
         return;
-    bool v2 = strcmp(type, "cgroup2") == 0, cpu = has_word(super, "cpu"), memory = has_word(super, "memory");
+    bool v2 = strcmp(type, "cgroup2") == 0, cpu = has_word(super, "cpu"),
+         memory = has_word(super, "memory");
     if (!v2 && !cpu && !memory)
         return;
     if (!own_group(root, v2 ? "" : cpu ? "cpu" : "memory", group, sizeof group))
         return;
-    // In a container the mount shows only the part below `inside`, and the group's path may begin with it.
+    // In a container the mount shows only the part below `inside`, and the group's path may begin
+    // with it.
     const char *below = group;
     size_t len = strlen(inside);
-    if (strcmp(inside, "/") != 0 && strncmp(group, inside, len) == 0 && (group[len] == '/' || !group[len]))
+    if (strcmp(inside, "/") != 0 && strncmp(group, inside, len) == 0 &&
+        (group[len] == '/' || !group[len]))
         below = group + len;
     if (v2)
         climb(root, mount, below, level_v2, cpus);
@@ -174,7 +179,8 @@ climb(const char *root, const char *mount, const char *group, level_fn level, st
 
     if (base < 0 || (size_t)base >= sizeof directory)
         return;
-    snprintf(directory + base, sizeof directory - (size_t)base, "%s", strcmp(group, "/") ? group : "");
+    snprintf(directory + base, sizeof directory - (size_t)base, "%s",
+             strcmp(group, "/") ? group : "");
     for (;;) {
         level(cpus, directory);
         char *slash = strrchr(directory + base, '/');
@@ -189,7 +195,8 @@ level_v2(struct bk_cpus *cpus, const char *directory)
 {
     char text[64], quota[32], period[32];
 
-    if (read_file(directory, "cpu.max", text, sizeof text) && sscanf(text, "%31s %31s", quota, period) == 2)
+    if (read_file(directory, "cpu.max", text, sizeof text) &&
+        sscanf(text, "%31s %31s", quota, period) == 2)
         take_quota(cpus, quota, period);
     if (read_file(directory, "memory.max", text, sizeof text))
         take_memory(cpus, text);

@@ -1,4 +1,5 @@
-// Messages of members: ready, failed, still booting, listeners closed, drained; and silence for too long.
+// Messages of members: ready, failed, still booting, listeners closed, drained; and silence for too
+// long.
 #include "master/hear.h"
 
 #include <errno.h>
@@ -26,7 +27,8 @@ static void take_ready(struct bk_member *member, struct bk_str text);
 static void take_failed(struct bk_member *member, struct bk_str text);
 static void fail_first(struct bk_member *member, int code, struct bk_str key, struct bk_str text);
 static void log_failure(struct bk_member *member, struct bk_str key, struct bk_str text);
-static void split_text(struct bk_str text, struct bk_str key, struct bk_str *ret_first, struct bk_str *ret_rest);
+static void split_text(struct bk_str text, struct bk_str key, struct bk_str *ret_first,
+                       struct bk_str *ret_rest);
 static void copy_field(char *out, size_t room, struct bk_str text, const char *key);
 static void close_channel(struct bk_member *member);
 static void deadline_passed(struct bk_timer *timer);
@@ -43,7 +45,8 @@ bk_hear_begin(struct bk_member *member)
     rc = bk_loop_add(&master->loop, &member->channel, EPOLLIN | EPOLLRDHUP);
     if (rc < 0) {
         // It can be neither heard nor told anything.
-        bk_log(BK_LOG_ERROR, BK_MASTER_KEY(INTERNAL), "cannot watch worker %u: %s", member->number, bk_words_error(rc, why));
+        bk_log(BK_LOG_ERROR, BK_MASTER_KEY(INTERNAL), "cannot watch worker %u: %s", member->number,
+               bk_words_error(rc, why));
         bk_hear_kill(member);
     }
     bk_timer_init(&member->deadline, deadline_passed);
@@ -69,7 +72,8 @@ bk_hear_order(struct bk_member *member, enum bk_message order, const char *text)
         return;
     int rc = bk_channel_send(member->channel.fd, order, bk_str_of(text));
     if (rc < 0 && rc != -EPIPE)
-        bk_log(BK_LOG_DEBUG, NULL, "worker %u does not take orders: %s", member->number, bk_words_error(rc, why));
+        bk_log(BK_LOG_DEBUG, NULL, "worker %u does not take orders: %s", member->number,
+               bk_words_error(rc, why));
 }
 
 void
@@ -130,8 +134,9 @@ take(struct bk_member *member, enum bk_message type, struct bk_str text)
         break;
     case BK_MESSAGE_BOOTING:
         stack = bk_channel_field(text, "text");
-        bk_log_detail(BK_LOG_WARNING, BK_MASTER_KEY(STARTUP_SLOW), stack, "worker %u still imports the application, for %u s",
-                      member->number, (unsigned)((bk_clock_mono() - member->born) / BK_SEC));
+        bk_log_detail(BK_LOG_WARNING, BK_MASTER_KEY(STARTUP_SLOW), stack,
+                      "worker %u still imports the application, for %u s", member->number,
+                      (unsigned)((bk_clock_mono() - member->born) / BK_SEC));
         break;
     case BK_MESSAGE_CLOSED:
         member->listeners_closed = true;
@@ -161,7 +166,8 @@ take_ready(struct bk_member *member, struct bk_str text)
     struct bk_str framework = bk_channel_field(text, "framework");
     size_t len = strlen(facts->kind);
     if (framework.len > 0 && !bk_str_equal(framework, bk_str_of(facts->kind)))
-        snprintf(facts->kind + len, sizeof facts->kind - len, ", %.*s", (int)framework.len, framework.at);
+        snprintf(facts->kind + len, sizeof facts->kind - len, ", %.*s", (int)framework.len,
+                 framework.at);
     if (pool->master->start->check_only) {
         bk_announce_check(pool);
         bk_stop(pool->master, BK_MASTER_QUITTING);
@@ -203,13 +209,15 @@ fail_first(struct bk_member *member, int code, struct bk_str key, struct bk_str 
     if (master->exit_code)
         return;
     split_text(text, key, &first, &rest);
-    struct bk_log_record record = {.level = BK_LOG_CRITICAL, .key = key, .text = first, .detail = rest};
+    struct bk_log_record record = {
+        .level = BK_LOG_CRITICAL, .key = key, .text = first, .detail = rest};
     bk_log_record(&record);
     master->exit_code = code;
     bk_stop(master, BK_MASTER_QUITTING);
 }
 
-// The others go on serving. With many seats and a broken deployment the same text would come again and again.
+// The others go on serving. With many seats and a broken deployment the same text would come again
+// and again.
 static void
 log_failure(struct bk_member *member, struct bk_str key, struct bk_str text)
 {
@@ -227,11 +235,12 @@ log_failure(struct bk_member *member, struct bk_str key, struct bk_str text)
         pool->failure_until = now + FAILURE_AGAIN;
     pool->failure_hash = hash;
     snprintf(keyword, sizeof keyword, "%.*s", (int)key.len, key.len ? key.at : "");
-    bk_log_detail(BK_LOG_ERROR, keyword, rest, "worker %u could not start: %.*s", member->number, (int)first.len,
-                  first.len ? first.at : "");
+    bk_log_detail(BK_LOG_ERROR, keyword, rest, "worker %u could not start: %.*s", member->number,
+                  (int)first.len, first.len ? first.at : "");
 }
 
-// "barkeep: error: WHAT [key]" and the lines below; the frame around WHAT is put on again by the log.
+// "barkeep: error: WHAT [key]" and the lines below; the frame around WHAT is put on again by the
+// log.
 static void
 split_text(struct bk_str text, struct bk_str key, struct bk_str *ret_first, struct bk_str *ret_rest)
 {
@@ -246,7 +255,8 @@ split_text(struct bk_str text, struct bk_str key, struct bk_str *ret_first, stru
         text.len--;
     eol = text.len > 0 ? memchr(text.at, '\n', text.len) : NULL;
     *ret_first = (struct bk_str){text.at, eol ? (size_t)(eol - text.at) : text.len};
-    *ret_rest = eol ? (struct bk_str){eol + 1, text.len - ret_first->len - 1} : (struct bk_str){NULL, 0};
+    *ret_rest =
+        eol ? (struct bk_str){eol + 1, text.len - ret_first->len - 1} : (struct bk_str){NULL, 0};
     size_t tail = key.len + 3;
     if (key.len > 0 && ret_first->len > tail && ret_first->at[ret_first->len - 1] == ']' &&
         memcmp(ret_first->at + ret_first->len - tail, " [", 2) == 0 &&
@@ -284,15 +294,18 @@ deadline_passed(struct bk_timer *timer)
         bk_words_duration(member->pool->config->startup_timeout, limit);
         member->failed = true;
         if (member->pool->served)
-            bk_log(BK_LOG_ERROR, BK_MASTER_KEY(STARTUP_TIMEOUT), "worker %u was not ready within --startup-timeout %s: killed",
-                   member->number, limit);
+            bk_log(BK_LOG_ERROR, BK_MASTER_KEY(STARTUP_TIMEOUT),
+                   "worker %u was not ready within --startup-timeout %s: killed", member->number,
+                   limit);
         else
-            bk_master_fail(master, BK_KEY_STARTUP_TIMEOUT, "", "the application was not ready within --startup-timeout %s",
-                           limit);
-    } else if (member->state == BK_MEMBER_LEAVING && master->phase != BK_MASTER_QUITTING && !member->killed) {
+            bk_master_fail(master, BK_KEY_STARTUP_TIMEOUT, "",
+                           "the application was not ready within --startup-timeout %s", limit);
+    } else if (member->state == BK_MEMBER_LEAVING && master->phase != BK_MASTER_QUITTING &&
+               !member->killed) {
         bk_words_duration(member->pool->config->graceful_timeout, limit);
-        bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK), "worker %u did not finish within --graceful-timeout %s: killed",
-               member->number, limit);
+        bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK),
+               "worker %u did not finish within --graceful-timeout %s: killed", member->number,
+               limit);
     }
     bk_hear_kill(member);
 }

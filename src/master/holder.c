@@ -1,4 +1,5 @@
-// From an address to a socket inode (/proc/net/tcp, tcp6, unix) to the processes that have it open (/proc/PID/fd).
+// From an address to a socket inode (/proc/net/tcp, tcp6, unix) to the processes that have it open
+// (/proc/PID/fd).
 #include "master/holder.h"
 
 #include <arpa/inet.h>
@@ -40,11 +41,13 @@ bk_holder_find(const struct bk_bind *bind, const struct bk_addr *addr, struct bk
     find_process(inode, ret);
 }
 
-// "  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 123456 1 ..."
+// "  0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000  1000  0 123456 1
+// ..."
 static unsigned long
 tcp_inode(const char *table, const struct bk_addr *addr)
 {
-    unsigned wanted = ntohs(addr->sa.sa_family == AF_INET ? addr->in.sin_port : addr->in6.sin6_port);
+    unsigned wanted =
+        ntohs(addr->sa.sa_family == AF_INET ? addr->in.sin_port : addr->in6.sin6_port);
     unsigned long found = 0;
     char line[512];
     FILE *file = fopen(table, "re");
@@ -53,8 +56,8 @@ tcp_inode(const char *table, const struct bk_addr *addr)
         char local[64];
         unsigned port, state;
         unsigned long inode;
-        if (sscanf(line, " %*d: %63[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu", local, &port, &state,
-                   &inode) == 4 &&
+        if (sscanf(line, " %*d: %63[0-9A-Fa-f]:%x %*[0-9A-Fa-f]:%*x %x %*s %*s %*s %*s %*s %lu",
+                   local, &port, &state, &inode) == 4 &&
             state == LISTEN_STATE && port == wanted && overlaps(local, addr))
             found = inode;
     }
@@ -99,7 +102,8 @@ unix_inode(const struct bk_bind *bind)
         unsigned flags;
         unsigned long inode;
         int at = 0;
-        if (sscanf(line, "%*x: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &at) < 2 || at == 0 || !(flags & 0x10000))
+        if (sscanf(line, "%*x: %*x %*x %x %*x %*x %lu %n", &flags, &inode, &at) < 2 || at == 0 ||
+            !(flags & 0x10000))
             continue;
         line[strcspn(line, "\n")] = '\0';
         if (strcmp(line + at, wanted) == 0)
@@ -180,8 +184,10 @@ read_start(const char *pid, char *name, size_t room, unsigned long long *ret_tic
         return false;
     struct bk_str text = {open + 1, (size_t)(close - open - 1)};
     name[bk_str_escape(name, room - 1, text)] = '\0';
-    return sscanf(close + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
-                  ret_ticks) == 1;
+    return sscanf(
+               close + 1,
+               " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %*u %*u %*d %*d %*d %*d %*d %*d %llu",
+               ret_ticks) == 1;
 }
 
 static uint64_t

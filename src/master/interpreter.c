@@ -1,5 +1,6 @@
-// Chooses the interpreter and finds its barkeep package. The interpreter the user names is asked once, by a short-lived child;
-// the one that invoked us needs no asking: it has just started from the package beside this program.
+// Chooses the interpreter and finds its barkeep package. The interpreter the user names is asked
+// once, by a short-lived child; the one that invoked us needs no asking: it has just started from
+// the package beside this program.
 #include "master/interpreter.h"
 
 #include <errno.h>
@@ -26,13 +27,16 @@ static int choose_python(struct bk_interpreter *ret, const struct bk_master_star
                          const struct bk_surroundings *surroundings, struct choice *ret_choice);
 static char *search_path(const struct bk_surroundings *surroundings, const char *name);
 static char *package_beside_program(void);
-static int ask(struct bk_interpreter *ret, const struct bk_master_start *start, const struct bk_surroundings *surroundings,
-               const struct choice *choice, char **ret_package, struct bk_interpreter_error *error);
-static int judge(const struct bk_interpreter *interpreter, const struct bk_surroundings *surroundings,
-                 const struct choice *choice, const struct bk_answer *answer, struct bk_interpreter_error *error);
+static int ask(struct bk_interpreter *ret, const struct bk_master_start *start,
+               const struct bk_surroundings *surroundings, const struct choice *choice,
+               char **ret_package, struct bk_interpreter_error *error);
+static int judge(const struct bk_interpreter *interpreter,
+                 const struct bk_surroundings *surroundings, const struct choice *choice,
+                 const struct bk_answer *answer, struct bk_interpreter_error *error);
 static bool same_series(const char *a, const char *b);
 static void describe_place(struct bk_interpreter *ret, const struct bk_surroundings *surroundings);
-static int refuse(struct bk_interpreter_error *error, enum bk_key key, const char *format, ...) BK_PRINTF(3, 4);
+static int refuse(struct bk_interpreter_error *error, enum bk_key key, const char *format, ...)
+    BK_PRINTF(3, 4);
 
 int
 bk_interpreter_find(struct bk_interpreter *ret, const struct bk_master_start *start,
@@ -50,7 +54,8 @@ bk_interpreter_find(struct bk_interpreter *ret, const struct bk_master_start *st
     if (rc < 0)
         return refuse(error, BK_KEY_INTERNAL, "out of memory");
     if (access(ret->python, X_OK) < 0)
-        return refuse(error, BK_KEY_PYTHON_MISSING, "the interpreter %s cannot be run", ret->python);
+        return refuse(error, BK_KEY_PYTHON_MISSING, "the interpreter %s cannot be run",
+                      ret->python);
     if (!choice.by_option)
         package = start->package ? strdup(start->package) : package_beside_program();
     if (!package) {
@@ -64,7 +69,8 @@ bk_interpreter_find(struct bk_interpreter *ret, const struct bk_master_start *st
     if (!ret->boot)
         return refuse(error, BK_KEY_INTERNAL, "out of memory");
     if (access(ret->boot, R_OK) < 0)
-        return refuse(error, BK_KEY_WORKER_BOOT, "the barkeep package is incomplete: cannot read %s", ret->boot);
+        return refuse(error, BK_KEY_WORKER_BOOT,
+                      "the barkeep package is incomplete: cannot read %s", ret->boot);
     describe_place(ret, surroundings);
     return 0;
 }
@@ -78,8 +84,8 @@ bk_interpreter_release(struct bk_interpreter *interpreter)
 }
 
 static int
-choose_python(struct bk_interpreter *ret, const struct bk_master_start *start, const struct bk_surroundings *surroundings,
-              struct choice *ret_choice)
+choose_python(struct bk_interpreter *ret, const struct bk_master_start *start,
+              const struct bk_surroundings *surroundings, struct choice *ret_choice)
 {
     const struct bk_config *config = start->config;
     char joined[PATH_MAX];
@@ -113,14 +119,16 @@ search_path(const struct bk_surroundings *surroundings, const char *name)
     char path[PATH_MAX];
 
     while (bk_str_next_item(&rest, ':', &directory)) {
-        int len = snprintf(path, sizeof path, "%.*s%s%s", (int)directory.len, directory.at, directory.len ? "/" : "./", name);
+        int len = snprintf(path, sizeof path, "%.*s%s%s", (int)directory.len, directory.at,
+                           directory.len ? "/" : "./", name);
         if (len > 0 && (size_t)len < sizeof path && access(path, X_OK) == 0)
             return bk_surroundings_absolute(surroundings, path);
     }
     return NULL;
 }
 
-// .../barkeep/_bin/barkeep is .../barkeep. NULL when this program stands somewhere else (a distribution's /usr/bin).
+// .../barkeep/_bin/barkeep is .../barkeep. NULL when this program stands somewhere else (a
+// distribution's /usr/bin).
 static char *
 package_beside_program(void)
 {
@@ -141,15 +149,18 @@ package_beside_program(void)
 }
 
 static int
-ask(struct bk_interpreter *ret, const struct bk_master_start *start, const struct bk_surroundings *surroundings,
-    const struct choice *choice, char **ret_package, struct bk_interpreter_error *error)
+ask(struct bk_interpreter *ret, const struct bk_master_start *start,
+    const struct bk_surroundings *surroundings, const struct choice *choice, char **ret_package,
+    struct bk_interpreter_error *error)
 {
     struct bk_answer answer;
 
-    if (bk_ask_interpreter(ret->python, start->python_flags, choice->by_option ? 0 : start->python_flag_count,
-                           surroundings, &answer) < 0) {
+    if (bk_ask_interpreter(ret->python, start->python_flags,
+                           choice->by_option ? 0 : start->python_flag_count, surroundings,
+                           &answer) < 0) {
         snprintf(error->detail, sizeof error->detail, "%s", answer.complaint);
-        return refuse(error, BK_KEY_PYTHON_MISSING, "the interpreter %s does not work", ret->python);
+        return refuse(error, BK_KEY_PYTHON_MISSING, "the interpreter %s does not work",
+                      ret->python);
     }
     snprintf(ret->version, sizeof ret->version, "%s", answer.python_version);
     int rc = judge(ret, surroundings, choice, &answer, error);
@@ -160,8 +171,9 @@ ask(struct bk_interpreter *ret, const struct bk_master_start *start, const struc
 }
 
 static int
-judge(const struct bk_interpreter *interpreter, const struct bk_surroundings *surroundings, const struct choice *choice,
-      const struct bk_answer *answer, struct bk_interpreter_error *error)
+judge(const struct bk_interpreter *interpreter, const struct bk_surroundings *surroundings,
+      const struct choice *choice, const struct bk_answer *answer,
+      struct bk_interpreter_error *error)
 {
     const char *dot = strchr(BK_VERSION, '.'), *second = dot ? strchr(dot + 1, '.') : NULL;
     int series = second ? (int)(second - BK_VERSION) : (int)strlen(BK_VERSION);
@@ -172,10 +184,11 @@ judge(const struct bk_interpreter *interpreter, const struct bk_surroundings *su
              bk_surroundings_shorten(surroundings, interpreter->python), series, BK_VERSION);
     if (!answer->package[0])
         return refuse(error, BK_KEY_VENV_WITHOUT_BARKEEP,
-                      "%s (python %s) does not contain barkeep, so no worker can start in it", choice->typed,
-                      answer->python_version);
-    return refuse(error, BK_KEY_VERSION_SKEW, "%s has barkeep %s, this master is %s: they do not fit together",
-                  choice->typed, answer->package_version, BK_VERSION);
+                      "%s (python %s) does not contain barkeep, so no worker can start in it",
+                      choice->typed, answer->python_version);
+    return refuse(error, BK_KEY_VERSION_SKEW,
+                  "%s has barkeep %s, this master is %s: they do not fit together", choice->typed,
+                  answer->package_version, BK_VERSION);
 }
 
 // Equal in the first two numbers: what may change between them is said in CHANGES.
@@ -184,8 +197,9 @@ same_series(const char *a, const char *b)
 {
     unsigned major[2] = {0}, minor[2] = {0};
 
-    return sscanf(a, "%u.%u", &major[0], &minor[0]) == 2 && sscanf(b, "%u.%u", &major[1], &minor[1]) == 2 &&
-           major[0] == major[1] && minor[0] == minor[1];
+    return sscanf(a, "%u.%u", &major[0], &minor[0]) == 2 &&
+           sscanf(b, "%u.%u", &major[1], &minor[1]) == 2 && major[0] == major[1] &&
+           minor[0] == minor[1];
 }
 
 static void
@@ -201,7 +215,8 @@ describe_place(struct bk_interpreter *ret, const struct bk_surroundings *surroun
     }
     snprintf(mark, sizeof mark, "%s/pyvenv.cfg", directory);
     if (access(mark, F_OK) == 0)
-        snprintf(ret->place, sizeof ret->place, "in %.150s", bk_surroundings_shorten(surroundings, directory));
+        snprintf(ret->place, sizeof ret->place, "in %.150s",
+                 bk_surroundings_shorten(surroundings, directory));
     else
         snprintf(ret->place, sizeof ret->place, "at %.150s", ret->python);
 }

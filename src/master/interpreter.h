@@ -1,5 +1,5 @@
-// Which Python runs the workers, and where the barkeep package is that fits it. Decided once per pool before anything is
-// bound. Used by master.c; spawn.c uses the result.
+// Which Python runs the workers, and where the barkeep package is that fits it. Decided once per pool before
+// anything is bound. Used by master.c; spawn.c uses the result.
 #pragma once
 
 #include "base/compiler.h"

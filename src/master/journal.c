@@ -1,8 +1,10 @@
-// The log thread and its start and end. The thread sleeps on the rings' eventfd; after work it lingers a few milliseconds with
-// the flag down, so that a busy worker does not pay for a wake-up with each line.
+// The log thread and its start and end. The thread sleeps on the rings' eventfd; after work it
+// lingers a few milliseconds with the flag down, so that a busy worker does not pay for a wake-up
+// with each line.
 #include "master/journal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -30,27 +32,30 @@ struct bk_journal {
     struct bk_logrings *rings;  // borrows
     unsigned ring_count;
     struct bk_log_target error, access;
-    bool access_joined;    // both are the same descriptor: lines keep their order
+    bool access_joined;  // both are the same descriptor: lines keep their order
     pthread_t thread;
-    pthread_mutex_t own;   // ring 0 has several writing threads
+    pthread_mutex_t own;  // ring 0 has several writing threads
     _Atomic bool stop, reopen;
     _Atomic uint64_t stop_by;
     uint64_t dropped, lost, tell_next;
     struct head {
         unsigned ring;
         uint64_t when;
-    } *heads;       // owns: rings that have something, with the time of the oldest record
-    char *buffer;   // owns: one record
+    } *heads;      // owns: rings that have something, with the time of the oldest record
+    char *buffer;  // owns: one record
 };
 
-static int open_targets(struct bk_journal *journal, const struct bk_config *config, const char **ret_name);
-static enum bk_log_shape choose_shape(const struct bk_config *config, const struct bk_log_target *target, bool access);
+static int open_targets(struct bk_journal *journal, const struct bk_config *config,
+                        const char **ret_name);
+static enum bk_log_shape choose_shape(const struct bk_config *config,
+                                      const struct bk_log_target *target, bool access);
 static void join_targets(struct bk_journal *journal);
 static void release(struct bk_journal *journal);
 static void put_own(void *self, const struct bk_log_record *record);
 static void *run(void *self);
 static unsigned write_records(struct bk_journal *journal);
 static void deliver(struct bk_journal *journal, struct bk_log_record *record);
+static void copy_to_stderr(const struct bk_log_record *record);
 static void flush(struct bk_journal *journal);
 static void nap(struct bk_journal *journal, bool worked);
 static void reopen(struct bk_journal *journal);
@@ -59,8 +64,8 @@ static void tell_stderr(struct bk_journal *journal, uint64_t lost);
 static bool patience(void *self);
 
 int
-bk_journal_start(const struct bk_config *config, struct bk_logrings *rings, unsigned ring_count, struct bk_journal **ret,
-                 const char **ret_name)
+bk_journal_start(const struct bk_config *config, struct bk_logrings *rings, unsigned ring_count,
+                 struct bk_journal **ret, const char **ret_name)
 {
     struct bk_journal *journal = calloc(1, sizeof *journal);
 
@@ -99,7 +104,8 @@ bk_journal_stop(struct bk_journal *journal)
     until.tv_sec += (time_t)(END_PATIENCE / BK_SEC) + 1;
     int rc = pthread_timedjoin_np(journal->thread, NULL, &until);
     bk_log_to(NULL, NULL);
-    if (rc == 0)  // else it is stuck in a system call; the process is about to end, so its memory is left alone
+    if (rc == 0)  // else it is stuck in a system call; the process is about to end, so its memory
+                  // is left alone
         release(journal);
 }
 
@@ -129,7 +135,8 @@ open_targets(struct bk_journal *journal, const struct bk_config *config, const c
 {
     const char *access = bk_journal_access_default(config);
     const char *tag = config->log_syslog_prefix ? config->log_syslog_prefix : "barkeep";
-    int facility = bk_log_socket_facility(config->log_syslog_facility ? config->log_syslog_facility : "user");
+    int facility =
+        bk_log_socket_facility(config->log_syslog_facility ? config->log_syslog_facility : "user");
 
     *ret_name = config->error_logfile ? config->error_logfile : "-";
     int rc = bk_log_target_open(&journal->error, *ret_name, STDERR_FILENO, config->log_syslog_to);
@@ -158,9 +165,12 @@ choose_shape(const struct bk_config *config, const struct bk_log_target *target,
 
     if (target->kind == BK_LOG_SYSLOG || target->kind == BK_LOG_JOURNAL)
         return BK_SHAPE_PLAIN;
-    bool chosen = config->log_format && bk_log_shape_parse(bk_str_of(config->log_format), &shape) == 0;
+    bool chosen =
+        config->log_format && bk_log_shape_parse(bk_str_of(config->log_format), &shape) == 0;
     if (access)
-        return chosen && shape == BK_SHAPE_JSON ? shape : stream ? BK_SHAPE_JOURNALD : BK_SHAPE_SHORT;
+        return chosen && shape == BK_SHAPE_JSON ? shape
+               : stream                         ? BK_SHAPE_JOURNALD
+                                                : BK_SHAPE_SHORT;
     if (chosen)
         return shape;
     if (stream)
@@ -212,7 +222,8 @@ run(void *self)
 
     prctl(PR_SET_NAME, "log", 0, 0, 0);
     for (;;) {
-        bool ending = atomic_load(&journal->stop);  // before the look: what was put before the order is written
+        bool ending = atomic_load(
+            &journal->stop);  // before the look: what was put before the order is written
         if (atomic_exchange(&journal->reopen, false))
             reopen(journal);
         unsigned count = write_records(journal);
@@ -225,8 +236,9 @@ run(void *self)
     }
 }
 
-// One pass over what the rings hold now, merged by time. Ring 0 is looked at first: when it has the report of a worker's
-// death, the last words of that worker are in its ring and are found by this pass too.
+// One pass over what the rings hold now, merged by time. Ring 0 is looked at first: when it has the
+// report of a worker's death, the last words of that worker are in its ring and are found by this
+// pass too.
 static unsigned
 write_records(struct bk_journal *journal)
 {
@@ -245,7 +257,8 @@ write_records(struct bk_journal *journal)
             if (journal->heads[i].when < journal->heads[oldest].when)
                 oldest = i;
         struct head *head = &journal->heads[oldest];
-        if (bk_logring_take(journal->rings, head->ring, journal->buffer, BK_LOGRING_SIZE / 4, &record))
+        if (bk_logring_take(journal->rings, head->ring, journal->buffer, BK_LOGRING_SIZE / 4,
+                            &record))
             deliver(journal, &record);
         if (!bk_logring_peek(journal->rings, head->ring, &head->when))
             *head = journal->heads[--active];
@@ -253,7 +266,8 @@ write_records(struct bk_journal *journal)
     return count;
 }
 
-// Without an access log its lines (failures and slow requests) are ordinary records of the error log.
+// Without an access log its lines (failures and slow requests) are ordinary records of the error
+// log.
 static void
 deliver(struct bk_journal *journal, struct bk_log_record *record)
 {
@@ -264,6 +278,20 @@ deliver(struct bk_journal *journal, struct bk_log_record *record)
     else if (record->access && !journal->access_joined)
         record->access = false;
     bk_log_target_add(target, record, patience, journal);
+    if (record->level == BK_LOG_CRITICAL && record->worker == 0 && target->kind != BK_LOG_FD)
+        copy_to_stderr(record);
+}
+
+// Why the program ends is said where whoever started it looks, whatever the log is.
+static void
+copy_to_stderr(const struct bk_log_record *record)
+{
+    struct pollfd wait = {.fd = STDERR_FILENO, .events = POLLOUT};
+    struct bk_page page = {0};
+
+    if (bk_log_line_add(&page, BK_SHAPE_SHORT, true, record) == 0 && poll(&wait, 1, 100) > 0)
+        (void)!write(STDERR_FILENO, page.at, page.len < PIPE_BUF ? page.len : PIPE_BUF);
+    bk_page_release(&page);
 }
 
 static void
@@ -300,7 +328,8 @@ reopen(struct bk_journal *journal)
         int rc = bk_log_target_reopen(targets[i]);
         if (rc < 0)
             bk_log(BK_LOG_ERROR, bk_message(BK_KEY_LOG_FILE)->key,
-                   "cannot reopen %s: %s; lines still go to the old file", targets[i]->path, bk_words_error(rc, why));
+                   "cannot reopen %s: %s; lines still go to the old file", targets[i]->path,
+                   bk_words_error(rc, why));
     }
 }
 
@@ -317,10 +346,11 @@ tell_losses(struct bk_journal *journal)
     journal->tell_next = now + TELL_EVERY;
     if (journal->dropped > 0)
         bk_log(BK_LOG_WARNING, bk_message(BK_KEY_LOG_DROPPED)->key,
-               "%llu log lines were dropped: they come faster than the log takes them", (unsigned long long)journal->dropped);
+               "%llu log lines were dropped: they come faster than the log takes them",
+               (unsigned long long)journal->dropped);
     if (journal->lost > 0) {
-        bk_log(BK_LOG_ERROR, bk_message(BK_KEY_LOG_WRITE)->key, "%llu log lines could not be written",
-               (unsigned long long)journal->lost);
+        bk_log(BK_LOG_ERROR, bk_message(BK_KEY_LOG_WRITE)->key,
+               "%llu log lines could not be written", (unsigned long long)journal->lost);
         tell_stderr(journal, journal->lost);
     }
     journal->dropped = journal->lost = 0;
@@ -335,8 +365,9 @@ tell_stderr(struct bk_journal *journal, uint64_t lost)
 
     if (journal->error.kind == BK_LOG_FD || poll(&wait, 1, 0) <= 0)
         return;
-    int len = snprintf(line, sizeof line, "barkeep: error: %llu log lines could not be written [%s]\n",
-                       (unsigned long long)lost, bk_message(BK_KEY_LOG_WRITE)->key);
+    int len =
+        snprintf(line, sizeof line, "barkeep: error: %llu log lines could not be written [%s]\n",
+                 (unsigned long long)lost, bk_message(BK_KEY_LOG_WRITE)->key);
     (void)!write(STDERR_FILENO, line, (size_t)len);
 }
 

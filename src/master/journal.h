@@ -1,5 +1,5 @@
-// The log thread: takes records from all rings, oldest first, and writes them. The master's own records go through ring 0, so
-// nothing that logs ever waits for a disk or a reader of a pipe.
+// The log thread: takes records from all rings, oldest first, and writes them. The master's own records go
+// through ring 0, so nothing that logs ever waits for a disk or a reader of a pipe.
 #pragma once
 
 #include "config/config.h"
@@ -8,11 +8,14 @@
 
 struct bk_journal;
 
-// Opens the targets the settings name and starts the thread; from then on bk_log() of this process goes there. `rings` is
-// borrowed and must outlive the journal. On failure *ret_name borrows the name of the target that could not be opened.
-int bk_journal_start(const struct bk_config *config, struct bk_logrings *rings, unsigned ring_count, struct bk_journal **ret,
+// Opens the targets the settings name and starts the thread; from then on bk_log() of this process goes there.
+// `rings` is borrowed and must outlive the journal. On failure *ret_name borrows the name of the target that
+// could not be opened.
+int bk_journal_start(const struct bk_config *config, struct bk_logrings *rings, unsigned ring_count,
+                     struct bk_journal **ret,
                      const char **ret_name) BK_MUST_CHECK;
-// Writes what is there (a reader that does not read gets two seconds), ends the thread and lets bk_log() write to stderr again.
+// Writes what is there (a reader that does not read gets two seconds), ends the thread and lets bk_log() write
+// to stderr again.
 void bk_journal_stop(struct bk_journal *journal);
 // Shape of the error log's lines.
 enum bk_log_shape bk_journal_shape(const struct bk_journal *journal);

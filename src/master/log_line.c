@@ -1,4 +1,5 @@
-// Shapes of log lines. Every shape is one function that appends to a page; the caller rolls back when memory runs out.
+// Shapes of log lines. Every shape is one function that appends to a page; the caller rolls back
+// when memory runs out.
 #include "master/log_line.h"
 
 #include <errno.h>
@@ -70,11 +71,13 @@ bk_log_shape_parse(struct bk_str word, enum bk_log_shape *ret)
 }
 
 int
-bk_log_line_add(struct bk_page *page, enum bk_log_shape shape, bool console, const struct bk_log_record *record)
+bk_log_line_add(struct bk_page *page, enum bk_log_shape shape, bool console,
+                const struct bk_log_record *record)
 {
     static void (*const shapes[])(struct bk_page *, const struct bk_log_record *) = {
-        [BK_SHAPE_SHORT] = add_short, [BK_SHAPE_ISO] = add_iso,     [BK_SHAPE_JOURNALD] = add_journald,
-        [BK_SHAPE_JSON] = add_json,   [BK_SHAPE_PLAIN] = add_plain,
+        [BK_SHAPE_SHORT] = add_short,       [BK_SHAPE_ISO] = add_iso,
+        [BK_SHAPE_JOURNALD] = add_journald, [BK_SHAPE_JSON] = add_json,
+        [BK_SHAPE_PLAIN] = add_plain,
     };
     size_t before = page->len;
 
@@ -123,7 +126,8 @@ add_iso(struct bk_page *page, const struct bk_log_record *record)
 
     if (!record->access) {  // an access line has the time its format gives it
         bk_clock_iso(time, record->wall_ns);
-        snprintf(head, sizeof head, "%s barkeep[%d] %s: ", time, (int)record->pid, level_word(record));
+        snprintf(head, sizeof head, "%s barkeep[%d] %s: ", time, (int)record->pid,
+                 level_word(record));
         say(page, head);
     }
     add_text_and_key(page, record);
@@ -152,7 +156,8 @@ add_json(struct bk_page *page, const struct bk_log_record *record)
         return;
     }
     bk_clock_iso(time, record->wall_ns);
-    snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"pid\":%d", time, level_word(record), (int)record->pid);
+    snprintf(head, sizeof head, "{\"time\":\"%s\",\"level\":\"%s\",\"pid\":%d", time,
+             level_word(record), (int)record->pid);
     say(page, head);
     if (record->worker > 0) {
         snprintf(head, sizeof head, ",\"worker\":%u", record->worker);
@@ -202,7 +207,8 @@ add_text_and_key(struct bk_page *page, const struct bk_log_record *record)
     say(page, "\n");
 }
 
-// Evidence and tracebacks stand at least two columns in, so that each line at the margin is a record of its own.
+// Evidence and tracebacks stand at least two columns in, so that each line at the margin is a
+// record of its own.
 static void
 add_detail(struct bk_page *page, const char *before, struct bk_str detail)
 {

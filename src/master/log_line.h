@@ -24,9 +24,9 @@ int bk_page_add(struct bk_page *page, const char *at, size_t len);
 
 // "short|iso|journald|json" ("auto" is the caller's business). -EINVAL.
 int bk_log_shape_parse(struct bk_str word, enum bk_log_shape *ret);
-// Appends the line(s) of `record`, each with its newline. A record of the master at level critical is the reason why the program
-// ends: short and iso write it as "barkeep: error: text [key]" when `console`, the form of every fatal error on a terminal or
-// pipe. -ENOMEM leaves the page as it was.
+// Appends the line(s) of `record`, each with its newline. A record of the master at level critical is the
+// reason why the program ends: short and iso write it as "barkeep: error: text [key]" when `console`, the form
+// of every fatal error on a terminal or pipe. -ENOMEM leaves the page as it was.
 int bk_log_line_add(struct bk_page *page, enum bk_log_shape shape, bool console, const struct bk_log_record *record);
 // Severity of RFC 5424: 7 debug, 6 info, 4 warning, 3 error, 2 critical.
 int bk_log_line_severity(const struct bk_log_record *record);

@@ -1,4 +1,5 @@
-// Syslog and journal datagrams. Never blocks longer than a tenth of a second for a daemon that does not read.
+// Syslog and journal datagrams. Never blocks longer than a tenth of a second for a daemon that does
+// not read.
 #include "master/log_socket.h"
 
 #include <errno.h>
@@ -70,8 +71,9 @@ bk_log_socket_facility(const char *name)
     static const struct {
         const char *name;
         int number;
-    } facilities[] = {{"user", 1},    {"daemon", 3},  {"local0", 16}, {"local1", 17}, {"local2", 18},
-                      {"local3", 19}, {"local4", 20}, {"local5", 21}, {"local6", 22}, {"local7", 23}};
+    } facilities[] = {{"user", 1},    {"daemon", 3},  {"local0", 16}, {"local1", 17},
+                      {"local2", 18}, {"local3", 19}, {"local4", 20}, {"local5", 21},
+                      {"local6", 22}, {"local7", 23}};
 
     for (unsigned i = 0; i < BK_COUNT(facilities); i++)
         if (strcmp(name, facilities[i].name) == 0)
@@ -80,9 +82,11 @@ bk_log_socket_facility(const char *name)
 }
 
 size_t
-bk_log_socket_head(const struct bk_log_target *target, const struct bk_log_record *record, char *out, size_t room)
+bk_log_socket_head(const struct bk_log_target *target, const struct bk_log_record *record,
+                   char *out, size_t room)
 {
-    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+    static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                     "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
     int priority = target->facility * 8 + bk_log_line_severity(record), len;
     char iso[25];
     struct tm local;
@@ -90,11 +94,13 @@ bk_log_socket_head(const struct bk_log_target *target, const struct bk_log_recor
 
     if (target->udp) {
         bk_clock_iso(iso, record->wall_ns);
-        len = snprintf(out, room, "<%d>1 %s %s %s %d - - ", priority, iso, target->hostname, target->tag, (int)record->pid);
+        len = snprintf(out, room, "<%d>1 %s %s %s %d - - ", priority, iso, target->hostname,
+                       target->tag, (int)record->pid);
     } else {
         localtime_r(&seconds, &local);
-        len = snprintf(out, room, "<%d>%s %2d %02d:%02d:%02d %s[%d]: ", priority, months[local.tm_mon], local.tm_mday,
-                       local.tm_hour, local.tm_min, local.tm_sec, target->tag, (int)record->pid);
+        len = snprintf(out, room, "<%d>%s %2d %02d:%02d:%02d %s[%d]: ", priority,
+                       months[local.tm_mon], local.tm_mday, local.tm_hour, local.tm_min,
+                       local.tm_sec, target->tag, (int)record->pid);
     }
     return len < 0 ? 0 : (size_t)len < room ? (size_t)len : room - 1;
 }
@@ -183,7 +189,8 @@ transmit(struct bk_log_target *target, const char *at, size_t len)
     if (target->fd >= 0 && send_once(target->fd, at, len))
         return true;
     if (target->udp)
-        return errno == ECONNREFUSED && send_once(target->fd, at, len);  // an answer to an earlier datagram
+        return errno == ECONNREFUSED &&
+               send_once(target->fd, at, len);  // an answer to an earlier datagram
     if (target->fd >= 0 && errno == EAGAIN)
         return false;
     return connect_unix(target) == 0 && send_once(target->fd, at, len);
@@ -239,7 +246,8 @@ send_journal(struct bk_log_target *target, const struct bk_log_record *record)
     bk_page_release(&datagram);
 }
 
-// "NAME=value\n", or for values with newlines the name, a 64-bit little-endian length and the bytes.
+// "NAME=value\n", or for values with newlines the name, a 64-bit little-endian length and the
+// bytes.
 static int
 add_field(struct bk_page *page, const char *name, struct bk_str value)
 {

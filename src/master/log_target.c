@@ -1,6 +1,7 @@
-// Writes lines to files, pipes, terminals and sockets. Descriptors we inherited are never made non-blocking: the flag would
-// hit the application's print() and the user's shell as well. So a write is made only after poll() has said that it will not
-// block, and is not larger than what poll() promised.
+// Writes lines to files, pipes, terminals and sockets. Descriptors we inherited are never made
+// non-blocking: the flag would hit the application's print() and the user's shell as well. So a
+// write is made only after poll() has said that it will not block, and is not larger than what
+// poll() promised.
 #include "master/log_target.h"
 
 #include <errno.h>
@@ -32,7 +33,8 @@ static ssize_t write_piece(const struct bk_log_target *target, const char *at, s
 static void count_lost(struct bk_log_target *target, const char *at, size_t len);
 
 int
-bk_log_target_open(struct bk_log_target *target, const char *name, int standard_fd, const char *syslog_to)
+bk_log_target_open(struct bk_log_target *target, const char *name, int standard_fd,
+                   const char *syslog_to)
 {
     *target = (struct bk_log_target){.fd = -1, .shape = BK_SHAPE_ISO};
     if (strcmp(name, "-") == 0)
@@ -55,7 +57,8 @@ bk_log_target_release(struct bk_log_target *target)
 }
 
 void
-bk_log_target_add(struct bk_log_target *target, const struct bk_log_record *record, bk_log_patience_fn patience, void *self)
+bk_log_target_add(struct bk_log_target *target, const struct bk_log_record *record,
+                  bk_log_patience_fn patience, void *self)
 {
     if (target->kind == BK_LOG_NOWHERE)
         return;
@@ -149,7 +152,8 @@ follow_rename(struct bk_log_target *target)
     (void)bk_log_target_reopen(target);
 }
 
-// A full disk loses lines and counts them; regular files do not block for long enough to matter here.
+// A full disk loses lines and counts them; regular files do not block for long enough to matter
+// here.
 static void
 write_file(struct bk_log_target *target)
 {

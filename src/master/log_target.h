@@ -1,5 +1,5 @@
-// Where log lines go: a file, an inherited descriptor (pipe, terminal, socket), syslog or the journal. Used by the log
-// thread alone; opening happens on the main thread before that starts.
+// Where log lines go: a file, an inherited descriptor (pipe, terminal, socket), syslog or the journal. Used by
+// the log thread alone; opening happens on the main thread before that starts.
 #pragma once
 
 #include <sys/stat.h>
@@ -34,8 +34,10 @@ int bk_log_target_open(struct bk_log_target *target, const char *name, int stand
     BK_MUST_CHECK;
 void bk_log_target_release(struct bk_log_target *target);
 // Adds one record; may write.
-void bk_log_target_add(struct bk_log_target *target, const struct bk_log_record *record, bk_log_patience_fn patience, void *self);
-// Writes all lines of the page: files in one piece, pipes in whole lines of at most PIPE_BUF. Blocks as long as patience allows.
+void bk_log_target_add(struct bk_log_target *target, const struct bk_log_record *record,
+                       bk_log_patience_fn patience, void *self);
+// Writes all lines of the page: files in one piece, pipes in whole lines of at most PIPE_BUF. Blocks as long as
+// patience allows.
 void bk_log_target_flush(struct bk_log_target *target, bk_log_patience_fn patience, void *self);
 // Opens the file anew by its path (USR1). Negative errno: the old one stays in use.
 int bk_log_target_reopen(struct bk_log_target *target);

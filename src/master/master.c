@@ -1,4 +1,5 @@
-// The master's life: set up, start the first worker, turn the loop until the last worker is gone, clean up.
+// The master's life: set up, start the first worker, turn the loop until the last worker is gone,
+// clean up.
 #include "master/master.h"
 
 #include <errno.h>
@@ -62,7 +63,8 @@ bk_master_run(struct bk_master_start *start)
 }
 
 void
-bk_master_fail(struct bk_master *master, enum bk_key key, const char *detail, const char *format, ...)
+bk_master_fail(struct bk_master *master, enum bk_key key, const char *detail, const char *format,
+               ...)
 {
     const struct bk_message_info *info = bk_message(key);
     char text[1024];
@@ -74,12 +76,12 @@ bk_master_fail(struct bk_master *master, enum bk_key key, const char *detail, co
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    // Before the journal runs the plain sink writes the level's own name.
-    bk_log_detail(master->journal ? BK_LOG_CRITICAL : BK_LOG_ERROR, info->key, bk_str_of(detail), "%s", text);
+    bk_log_detail(BK_LOG_CRITICAL, info->key, bk_str_of(detail), "%s", text);
     bk_stop(master, BK_MASTER_QUITTING);
 }
 
-// Everything that can go wrong because of settings comes before the sockets, the sockets before the first worker.
+// Everything that can go wrong because of settings comes before the sockets, the sockets before the
+// first worker.
 static bool
 set_up(struct bk_master *master)
 {
@@ -103,7 +105,8 @@ set_up(struct bk_master *master)
         rc = bk_signals_watch(master);
     if (rc < 0)
         return out_of(master, "cannot make the event loop", rc);
-    unsigned wanted = start->config->workers < 0 ? bk_cpus_workers(&master->cpus) : (unsigned)start->config->workers;
+    unsigned wanted = start->config->workers < 0 ? bk_cpus_workers(&master->cpus)
+                                                 : (unsigned)start->config->workers;
     unsigned seats = wanted > SEATS_LEAST ? wanted : SEATS_LEAST;
     if (!open_shared_memory(master, seats) || !open_journal(master) || !make_pool(master, wanted))
         return false;
@@ -156,10 +159,12 @@ open_journal(struct bk_master *master)
 {
     const char *name;
     char why[BK_WORDS_ROOM];
-    int rc = bk_journal_start(master->start->config, master->rings, master->slot_count, &master->journal, &name);
+    int rc = bk_journal_start(master->start->config, master->rings, master->slot_count,
+                              &master->journal, &name);
 
     if (rc < 0)
-        bk_master_fail(master, BK_KEY_LOG_FILE, "", "cannot open the log '%s': %s", name, bk_words_error(rc, why));
+        bk_master_fail(master, BK_KEY_LOG_FILE, "", "cannot open the log '%s': %s", name,
+                       bk_words_error(rc, why));
     return rc == 0;
 }
 
@@ -207,7 +212,8 @@ turn(struct bk_master *master)
         int rc = bk_loop_turn(&master->loop, -1);
         if (rc >= 0 || rc == -EINTR)
             continue;
-        bk_master_fail(master, BK_KEY_INTERNAL, "", "the event loop failed: %s", bk_words_error(rc, why));
+        bk_master_fail(master, BK_KEY_INTERNAL, "", "the event loop failed: %s",
+                       bk_words_error(rc, why));
         return;  // members end by themselves when their channels close
     }
 }

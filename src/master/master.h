@@ -1,5 +1,5 @@
-// The master: a native program that never runs Python. Binds the listeners, starts workers, watches them, writes the logs,
-// stops. Called once by main.c after the command line is understood; returns the exit code.
+// The master: a native program that never runs Python. Binds the listeners, starts workers, watches them,
+// writes the logs, stops. Called once by main.c after the command line is understood; returns the exit code.
 #pragma once
 
 #include <stdbool.h>
@@ -16,7 +16,7 @@ struct bk_master_start {
     char **envp;  // the environment as main() got it: its area follows argv's and is used for the title too
 
     // Who invoked the native program: the console script and `python -m barkeep` exec it with these facts.
-    const char *python;                // sys.executable, unresolved; NULL: started directly (distro package, build tree)
+    const char *python;                // sys.executable, unresolved; NULL: started directly
     const char *const *python_flags;   // interpreter flags to repeat: "-X", "dev", "-O", "-W", "error"
     unsigned python_flag_count;
     const char *const *python_path;    // entries a bootstrap (PEX, zipapp) added to sys.path
@@ -30,6 +30,6 @@ struct bk_master_start {
     bool check_only;                   // --check-config: import once, print the ok: lines, exit
 };
 
-// Serves until told to stop. The exit code: 0 stopped as asked, 1 could not bind or run-time failure, 2 settings, 3 worker
-// could not boot, 4 application could not be imported. Every error has been printed by then.
+// Serves until told to stop. The exit code: 0 stopped as asked, 1 could not bind or run-time failure, 2
+// settings, 3 worker could not boot, 4 application could not be imported. Every error has been printed by then.
 int bk_master_run(struct bk_master_start *start) BK_MUST_CHECK;

@@ -1,4 +1,5 @@
-// Reaping. A member's slot and log ring are given to another only after its process is gone, so each has one writer at a time.
+// Reaping. A member's slot and log ring are given to another only after its process is gone, so
+// each has one writer at a time.
 #include "master/reap.h"
 
 #include <errno.h>
@@ -21,7 +22,8 @@
 static struct bk_member *find_member(struct bk_master *master, pid_t pid);
 static void bury_member(struct bk_member *member, int status, const struct rusage *usage);
 static void report_first(struct bk_member *member, const char *how);
-static void report(struct bk_member *member, const char *how, const struct rusage *usage, uint64_t pause);
+static void report(struct bk_member *member, const char *how, const struct rusage *usage,
+                   uint64_t pause);
 static void say_how(int status, char *out, size_t room);
 static void say_doing(const struct bk_slot *slot, char *out, size_t room);
 static uint64_t errors_of(const struct bk_slot *slot);
@@ -96,7 +98,8 @@ bury_member(struct bk_member *member, int status, const struct rusage *usage)
     if (unasked && !pool->served) {
         report_first(member, how);
     } else if (unasked) {
-        pause = bk_backoff_died(&seat->backoff, member->ready ? bk_clock_mono() - member->ready : 0);
+        pause =
+            bk_backoff_died(&seat->backoff, member->ready ? bk_clock_mono() - member->ready : 0);
         report(member, how, usage, pause);
     }
     master->requests += atomic_load(&slot->counters.requests);
@@ -124,7 +127,8 @@ static void
 report_first(struct bk_member *member, const char *how)
 {
     if (!member->failed)
-        bk_master_fail(member->pool->master, BK_KEY_WORKER_BOOT, "", "the first worker ended before it was ready: %s", how);
+        bk_master_fail(member->pool->master, BK_KEY_WORKER_BOOT, "",
+                       "the first worker ended before it was ready: %s", how);
 }
 
 static void
@@ -146,8 +150,10 @@ report(struct bk_member *member, const char *how, const struct rusage *usage, ui
     bk_words_size((uint64_t)usage->ru_maxrss * 1024, memory);
     bk_words_duration(pause, next);
     bk_log(BK_LOG_ERROR, looping ? BK_MASTER_KEY(WORKER_CRASH_LOOP) : BK_MASTER_KEY(WORKER_DIED),
-           "worker %u (pid %d) %s%s after %s, %s, peak RSS %s%s; the next one starts in %s", member->number,
-           (int)member->pid, member->ready ? "died: " : "died before it was ready: ", how, up, doing, memory, held, next);
+           "worker %u (pid %d) %s%s after %s, %s, peak RSS %s%s; the next one starts in %s",
+           member->number, (int)member->pid,
+           member->ready ? "died: " : "died before it was ready: ", how, up, doing, memory, held,
+           next);
 }
 
 static void
@@ -156,7 +162,8 @@ say_how(int status, char *out, size_t room)
     char text[BK_WORDS_ROOM];
 
     if (WIFSIGNALED(status))
-        snprintf(out, room, "%s%s", bk_words_signal(WTERMSIG(status), text), WCOREDUMP(status) ? ", core dumped" : "");
+        snprintf(out, room, "%s%s", bk_words_signal(WTERMSIG(status), text),
+                 WCOREDUMP(status) ? ", core dumped" : "");
     else
         snprintf(out, room, "exit code %d", WEXITSTATUS(status));
 }
@@ -172,7 +179,8 @@ say_doing(const struct bk_slot *slot, char *out, size_t room)
         snprintf(request, sizeof request, "(unreadable)");
     shown[bk_str_escape(shown, sizeof shown - 1, bk_str_of(request))] = '\0';
     if (since > 0 && since <= now)
-        snprintf(out, room, "in %s for %s", shown[0] ? shown : "a request", bk_words_duration(now - since, age));
+        snprintf(out, room, "in %s for %s", shown[0] ? shown : "a request",
+                 bk_words_duration(now - since, age));
     else if (shown[0])
         snprintf(out, room, "last request %s", shown);
     else
@@ -183,7 +191,8 @@ say_doing(const struct bk_slot *slot, char *out, size_t room)
 static uint64_t
 errors_of(const struct bk_slot *slot)
 {
-    uint64_t answers = atomic_load(&slot->counters.responses_5xx), raised = atomic_load(&slot->counters.errors_app);
+    uint64_t answers = atomic_load(&slot->counters.responses_5xx),
+             raised = atomic_load(&slot->counters.errors_app);
 
     return answers > raised ? answers : raised;
 }

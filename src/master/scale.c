@@ -19,11 +19,13 @@ void
 bk_scale_fill(struct bk_master_pool *pool)
 {
     struct bk_master *master = pool->master;
-    // One import at first: a traceback shows once, and a broken application is not started eight times.
+    // One import at first: a traceback shows once, and a broken application is not started eight
+    // times.
     unsigned seats = pool->served ? pool->wanted : 1;
     unsigned at_once = pool->served ? bk_cpus_usable(&master->cpus) : 1;
 
-    for (unsigned i = 0; i < seats && master->phase == BK_MASTER_RUNNING && pool->booting < at_once; i++) {
+    for (unsigned i = 0; i < seats && master->phase == BK_MASTER_RUNNING && pool->booting < at_once;
+         i++) {
         struct bk_seat *seat = &pool->seats[i];
         if (!seat->member && !bk_timer_is_set(&seat->respawn) && !fill_seat(seat))
             return;
@@ -47,12 +49,13 @@ bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name)
     unsigned before = pool->wanted;
 
     if (by > 0 ? before >= pool->seat_count : before <= 1) {
-        bk_log(BK_LOG_WARNING, NULL, "%s: there are %u workers, and %s are not possible", signal_name, before,
-               by > 0 ? "more" : "fewer");
+        bk_log(BK_LOG_WARNING, NULL, "%s: there are %u workers, and %s are not possible",
+               signal_name, before, by > 0 ? "more" : "fewer");
         return;
     }
     pool->wanted = by > 0 ? before + 1 : before - 1;
-    bk_log(BK_LOG_INFO, NULL, "%s: %u worker%s instead of %u", signal_name, pool->wanted, pool->wanted == 1 ? "" : "s", before);
+    bk_log(BK_LOG_INFO, NULL, "%s: %u worker%s instead of %u", signal_name, pool->wanted,
+           pool->wanted == 1 ? "" : "s", before);
     if (by < 0) {
         struct bk_seat *seat = &pool->seats[pool->wanted];
         bk_timer_cancel(&pool->master->loop.wheel, &seat->respawn);
@@ -68,7 +71,8 @@ bk_scale_dismiss(struct bk_member *member, bool gracefully)
 {
     struct bk_master_pool *pool = member->pool;
     struct bk_wheel *wheel = &pool->master->loop.wheel;
-    uint64_t patience = gracefully ? pool->config->graceful_timeout : QUICK_LIMIT, now = bk_clock_mono();
+    uint64_t patience = gracefully ? pool->config->graceful_timeout : QUICK_LIMIT,
+             now = bk_clock_mono();
     char text[48];
 
     if (member->state == BK_MEMBER_BOOTING) {
@@ -107,8 +111,8 @@ fill_seat(struct bk_seat *seat)
         return false;
     }
     uint64_t pause = bk_backoff_died(&seat->backoff, 0);
-    bk_log(BK_LOG_ERROR, BK_MASTER_KEY(WORKER_BOOT), "cannot start worker %u: %s; next try in %s", seat->number, why,
-           bk_words_duration(pause, next));
+    bk_log(BK_LOG_ERROR, BK_MASTER_KEY(WORKER_BOOT), "cannot start worker %u: %s; next try in %s",
+           seat->number, why, bk_words_duration(pause, next));
     bk_scale_respawn(seat, pause);
     return false;
 }

@@ -9,5 +9,6 @@ void bk_scale_fill(struct bk_master_pool *pool);
 void bk_scale_respawn(struct bk_seat *seat, uint64_t pause);
 // TTIN and TTOU: `by` is +1 or -1.
 void bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name);
-// Tells a member to go: gracefully (what it has is served, until --graceful-timeout) or at once. Kills it when it does not.
+// Tells a member to go: gracefully (what it has is served, until --graceful-timeout) or at once. Kills it when
+// it does not.
 void bk_scale_dismiss(struct bk_member *member, bool gracefully);

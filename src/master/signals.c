@@ -16,10 +16,12 @@
 
 #include "base/banned.h"
 
-// `timeout` and some supervisors signal the process and then its whole group: the same wish, said twice.
+// `timeout` and some supervisors signal the process and then its whole group: the same wish, said
+// twice.
 #define ONE_WISH (50 * BK_MSEC)
 
-static const int read_here[] = {SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGCHLD, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH};
+static const int read_here[] = {SIGTERM, SIGINT,  SIGQUIT, SIGHUP,  SIGCHLD,
+                                SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH};
 
 static void signals_ready(struct bk_watch *watch, uint32_t events);
 static void obey(struct bk_master *master, const struct signalfd_siginfo *info);
@@ -104,8 +106,9 @@ obey(struct bk_master *master, const struct signalfd_siginfo *info)
     case SIGWINCH:
         // A terminal window that is resized sends it too.
         if (!master->surroundings.terminal)
-            bk_log(BK_LOG_WARNING, BK_MASTER_KEY(RELOAD_LATER),
-                   "SIGWINCH: stopping workers alone comes with a later version; nothing was changed");
+            bk_log(
+                BK_LOG_WARNING, BK_MASTER_KEY(RELOAD_LATER),
+                "SIGWINCH: stopping workers alone comes with a later version; nothing was changed");
         break;
     default:
         break;
@@ -148,7 +151,8 @@ terminal_gone(const struct bk_surroundings *surroundings)
 {
     struct termios modes;
 
-    return surroundings->terminal && tcgetattr(surroundings->terminal_fd, &modes) < 0 && errno == EIO;
+    return surroundings->terminal && tcgetattr(surroundings->terminal_fd, &modes) < 0 &&
+           errno == EIO;
 }
 
 static void

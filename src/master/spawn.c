@@ -1,6 +1,6 @@
-// From an empty seat to a booting worker. Everything that allocates happens before the fork; the child only makes system
-// calls. A child that cannot exec says so over the channel, as a worker would: the master reads no exec status and waits
-// for nobody.
+// From an empty seat to a booting worker. Everything that allocates happens before the fork; the
+// child only makes system calls. A child that cannot exec says so over the channel, as a worker
+// would: the master reads no exec status and waits for nobody.
 #include "master/spawn.h"
 
 #include <errno.h>
@@ -31,7 +31,8 @@ static struct bk_member *new_member(struct bk_seat *seat);
 static int prepare(struct plan *plan);
 static int write_heritage(const struct plan *plan, int *ret_fd);
 static int add_settings(struct bk_heritage *heritage, const struct bk_master_pool *pool);
-static const char *resolve(const struct bk_master_pool *pool, struct bk_str key, struct bk_str value, char *room, size_t size);
+static const char *resolve(const struct bk_master_pool *pool, struct bk_str key,
+                           struct bk_str value, char *room, size_t size);
 static int add_listeners(struct bk_heritage *heritage, const struct bk_master_pool *pool);
 static int add_arguments(struct bk_heritage *heritage, const struct bk_master_start *start);
 static int build_argv(struct plan *plan);
@@ -132,9 +133,11 @@ write_heritage(const struct plan *plan, int *ret_fd)
     if (rc == 0)
         rc = bk_heritage_addf(heritage, BK_HERITAGE_CHANNEL, "%d", plan->channel);
     if (rc == 0)
-        rc = bk_heritage_addf(heritage, BK_HERITAGE_SCOREBOARD, "%d %u", master->scoreboard_fd, member->slot);
+        rc = bk_heritage_addf(heritage, BK_HERITAGE_SCOREBOARD, "%d %u", master->scoreboard_fd,
+                              member->slot);
     if (rc == 0)
-        rc = bk_heritage_addf(heritage, BK_HERITAGE_LOGRING, "%d %u %d", bk_logrings_fd(master->rings), member->slot,
+        rc = bk_heritage_addf(heritage, BK_HERITAGE_LOGRING, "%d %u %d",
+                              bk_logrings_fd(master->rings), member->slot,
                               bk_logrings_wake_fd(master->rings));
     if (rc == 0)
         rc = add_settings(heritage, member->pool);
@@ -159,14 +162,16 @@ add_settings(struct bk_heritage *heritage, const struct bk_master_pool *pool)
 
     for (unsigned n = 0; rc == 0 && bk_config_get(pool->config, n, &key, &value, &origin); n++) {
         const char *text = resolve(pool, key, value, made, sizeof made);
-        rc = bk_heritage_addf(heritage, BK_HERITAGE_SETTING, "%.*s%c%s%c%s", (int)key.len, key.at, 0, text, 0, origin);
+        rc = bk_heritage_addf(heritage, BK_HERITAGE_SETTING, "%.*s%c%s%c%s", (int)key.len, key.at,
+                              0, text, 0, origin);
     }
     return rc;
 }
 
 // What only the master can know is decided here and not once in each worker.
 static const char *
-resolve(const struct bk_master_pool *pool, struct bk_str key, struct bk_str value, char *room, size_t size)
+resolve(const struct bk_master_pool *pool, struct bk_str key, struct bk_str value, char *room,
+        size_t size)
 {
     const struct bk_config *config = pool->config;
     bool json = config->log_format && strcmp(config->log_format, "json") == 0;
@@ -201,7 +206,8 @@ add_listeners(struct bk_heritage *heritage, const struct bk_master_pool *pool)
 static int
 add_arguments(struct bk_heritage *heritage, const struct bk_master_start *start)
 {
-    int rc = bk_heritage_addf(heritage, BK_HERITAGE_ARGUMENT, "%s", start->program ? start->program : "barkeep");
+    int rc = bk_heritage_addf(heritage, BK_HERITAGE_ARGUMENT, "%s",
+                              start->program ? start->program : "barkeep");
 
     for (unsigned i = 0; rc == 0 && i < start->argument_count; i++)
         rc = bk_heritage_add(heritage, BK_HERITAGE_ARGUMENT, bk_str_of(start->arguments[i]));
@@ -210,7 +216,8 @@ add_arguments(struct bk_heritage *heritage, const struct bk_master_start *start)
     return rc;
 }
 
-// PYTHON [flags] PACKAGE/_boot/boot.py HERITAGE. Flags of the interpreter that invoked us go to no other one.
+// PYTHON [flags] PACKAGE/_boot/boot.py HERITAGE. Flags of the interpreter that invoked us go to no
+// other one.
 static int
 build_argv(struct plan *plan)
 {
@@ -273,8 +280,9 @@ give_up(const struct plan *plan, const char *what, const char *name)
 {
     char text[PATH_MAX + 256], why[BK_WORDS_ROOM];
     int error = errno;
-    int len = snprintf(text, sizeof text, "code=%d\nkey=%s\ntext=%s %s: %s", bk_message(BK_KEY_WORKER_BOOT)->exit_code,
-                       BK_MASTER_KEY(WORKER_BOOT), what, name, bk_words_error(error, why));
+    int len = snprintf(text, sizeof text, "code=%d\nkey=%s\ntext=%s %s: %s",
+                       bk_message(BK_KEY_WORKER_BOOT)->exit_code, BK_MASTER_KEY(WORKER_BOOT), what,
+                       name, bk_words_error(error, why));
 
     if (len > 0)
         (void)bk_channel_send(plan->channel, BK_MESSAGE_FAILED, bk_str_of(text));

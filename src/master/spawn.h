@@ -1,4 +1,5 @@
-// Starts one worker process on a seat: heritage, fork, exec. On the main thread only, which is the only one that forks.
+// Starts one worker process on a seat: heritage, fork, exec. On the main thread only, which is the only one
+// that forks.
 #pragma once
 
 #include "master/state.h"

@@ -106,7 +106,7 @@ struct bk_master {
 
 #define BK_MASTER_KEY(name) (bk_message(BK_KEY_##name)->key)
 
-// The reason why the program ends, as a fatal error ("barkeep: error: TEXT [key]" and the detail below), and the exit code
-// that goes with the key. The first one decides; the caller begins the stop.
+// The reason why the program ends, as a fatal error ("barkeep: error: TEXT [key]" and the detail below), and
+// the exit code that goes with the key. The first one decides; the caller begins the stop.
 void bk_master_fail(struct bk_master *master, enum bk_key key, const char *detail, const char *format, ...)
     BK_PRINTF(4, 5);

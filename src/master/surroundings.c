@@ -33,7 +33,8 @@ bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_confi
     surroundings->cwd = working_directory();
     if (!surroundings->cwd)
         return -errno;
-    surroundings->worker_cwd = bk_surroundings_absolute(surroundings, config->chdir ? config->chdir : ".");
+    surroundings->worker_cwd =
+        bk_surroundings_absolute(surroundings, config->chdir ? config->chdir : ".");
     if (!surroundings->worker_cwd)
         return -ENOMEM;
     return build_environment(surroundings, config);
@@ -113,7 +114,8 @@ build_environment(struct bk_surroundings *surroundings, const struct bk_config *
     }
     if (config->chdir) {
         char *pwd = NULL;
-        if (asprintf(&pwd, "PWD=%s", surroundings->worker_cwd) < 0 || set_entry(envp, &count, pwd) < 0)
+        if (asprintf(&pwd, "PWD=%s", surroundings->worker_cwd) < 0 ||
+            set_entry(envp, &count, pwd) < 0)
             return -ENOMEM;
     }
     for (unsigned i = 0; i < config->env.count; i++)
@@ -122,12 +124,14 @@ build_environment(struct bk_surroundings *surroundings, const struct bk_config *
     return set_entry(envp, &count, strdup("SERVER_SOFTWARE=barkeep/" BK_VERSION));
 }
 
-// A worker that finds these would talk to the service manager in our name (sd_listen_fds, sd_notify).
+// A worker that finds these would talk to the service manager in our name (sd_listen_fds,
+// sd_notify).
 static bool
 is_private(const char *entry)
 {
-    static const char *const names[] = {"LISTEN_PID=", "LISTEN_FDS=", "LISTEN_FDNAMES=", "LISTEN_PIDFDID=",
-                                        "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC="};
+    static const char *const names[] = {
+        "LISTEN_PID=",    "LISTEN_FDS=",   "LISTEN_FDNAMES=", "LISTEN_PIDFDID=",
+        "NOTIFY_SOCKET=", "WATCHDOG_PID=", "WATCHDOG_USEC="};
 
     for (unsigned i = 0; i < BK_COUNT(names); i++)
         if (strncmp(entry, names[i], strlen(names[i])) == 0)
@@ -159,7 +163,8 @@ join(const char *directory, const char *path)
 {
     char *joined = NULL;
 
-    return asprintf(&joined, "%s/%s", strcmp(directory, "/") ? directory : "", path) < 0 ? NULL : joined;
+    return asprintf(&joined, "%s/%s", strcmp(directory, "/") ? directory : "", path) < 0 ? NULL
+                                                                                         : joined;
 }
 
 static bool

@@ -1,6 +1,6 @@
-// Where and in what environment the master was started, and from that where and in what environment workers start. Paths
-// are kept as the user wrote them: `current -> releases/42` must mean the new release at the next spawn. Used by
-// interpreter.c and spawn.c.
+// Where and in what environment the master was started, and from that where and in what environment workers
+// start. Paths are kept as the user wrote them: `current -> releases/42` must mean the new release at the next
+// spawn. Used by interpreter.c and spawn.c.
 #pragma once
 
 #include <stdbool.h>

@@ -1,5 +1,6 @@
-// Overwriting argv. The kernel reads /proc/PID/cmdline from there; when the last byte of the argument area is not NUL, it goes
-// on into the environment area, which is how a title can be longer than the command line was.
+// Overwriting argv. The kernel reads /proc/PID/cmdline from there; when the last byte of the
+// argument area is not NUL, it goes on into the environment area, which is how a title can be
+// longer than the command line was.
 #include "master/title.h"
 
 #include <stdbool.h>

@@ -34,7 +34,8 @@ bk_words_duration(uint64_t ns, char out[BK_WORDS_ROOM])
     if (ns < BK_SEC)
         snprintf(out, BK_WORDS_ROOM, "%u ms", (unsigned)(ns / BK_MSEC));
     else if (seconds < 10)
-        snprintf(out, BK_WORDS_ROOM, "%u.%u s", (unsigned)seconds, (unsigned)(ns % BK_SEC / (100 * BK_MSEC)));
+        snprintf(out, BK_WORDS_ROOM, "%u.%u s", (unsigned)seconds,
+                 (unsigned)(ns % BK_SEC / (100 * BK_MSEC)));
     else if (seconds < 120)
         snprintf(out, BK_WORDS_ROOM, "%u s", (unsigned)seconds);
     else if (seconds < 120 * 60)
@@ -57,7 +58,8 @@ bk_words_size(uint64_t bytes, char out[BK_WORDS_ROOM])
         value /= 1024;
         unit++;
     }
-    snprintf(out, BK_WORDS_ROOM, unit > 0 && value < 100 ? "%.1f %s" : "%.0f %s", value, units[unit]);
+    snprintf(out, BK_WORDS_ROOM, unit > 0 && value < 100 ? "%.1f %s" : "%.0f %s", value,
+             units[unit]);
     return out;
 }
 
@@ -67,10 +69,11 @@ bk_words_signal(int number, char out[BK_WORDS_ROOM])
     static const struct {
         int number;
         const char *name;
-    } names[] = {{SIGHUP, "HUP"},   {SIGINT, "INT"},   {SIGQUIT, "QUIT"}, {SIGILL, "ILL"},   {SIGTRAP, "TRAP"},
-                 {SIGABRT, "ABRT"}, {SIGBUS, "BUS"},   {SIGFPE, "FPE"},   {SIGKILL, "KILL"}, {SIGUSR1, "USR1"},
-                 {SIGSEGV, "SEGV"}, {SIGUSR2, "USR2"}, {SIGPIPE, "PIPE"}, {SIGALRM, "ALRM"}, {SIGTERM, "TERM"},
-                 {SIGXCPU, "XCPU"}, {SIGXFSZ, "XFSZ"}, {SIGSYS, "SYS"}};
+    } names[] = {{SIGHUP, "HUP"},   {SIGINT, "INT"},   {SIGQUIT, "QUIT"}, {SIGILL, "ILL"},
+                 {SIGTRAP, "TRAP"}, {SIGABRT, "ABRT"}, {SIGBUS, "BUS"},   {SIGFPE, "FPE"},
+                 {SIGKILL, "KILL"}, {SIGUSR1, "USR1"}, {SIGSEGV, "SEGV"}, {SIGUSR2, "USR2"},
+                 {SIGPIPE, "PIPE"}, {SIGALRM, "ALRM"}, {SIGTERM, "TERM"}, {SIGXCPU, "XCPU"},
+                 {SIGXFSZ, "XFSZ"}, {SIGSYS, "SYS"}};
 
     for (unsigned i = 0; i < BK_COUNT(names); i++) {
         if (names[i].number == number) {

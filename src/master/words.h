@@ -1,4 +1,5 @@
-// Numbers and errors as people say them. Each writes into the caller's buffer and returns it. Used all over the master.
+// Numbers and errors as people say them. Each writes into the caller's buffer and returns it. Used all over the
+// master.
 #pragma once
 
 #include <stddef.h>

@@ -1,5 +1,6 @@
-// The channel between the master and one worker. Used by the master's loop on one side, by the worker's native helper
-// thread (and its boot) on the other. A frame is a 4-byte type in native order and the text: both ends are one machine.
+// The channel between the master and one worker. Used by the master's loop on one side, by the
+// worker's native helper thread (and its boot) on the other. A frame is a 4-byte type in native
+// order and the text: both ends are one machine.
 #include "process/channel.h"
 
 #include <errno.h>
@@ -43,7 +44,8 @@ bk_channel_receive(int fd, char *buffer, size_t room, struct bk_str *ret_text)
     struct msghdr message = {.msg_iov = parts, .msg_iovlen = 2};
     ssize_t n;
 
-    // A peer that died with unread messages leaves one ECONNRESET in front of what it had sent itself; read on.
+    // A peer that died with unread messages leaves one ECONNRESET in front of what it had sent
+    // itself; read on.
     do
         n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     while (n < 0 && (errno == EINTR || errno == ECONNRESET));

@@ -1,5 +1,5 @@
-// Framed messages between the master and one worker: SOCK_SEQPACKET, so a message is whole or absent. EOF means the other
-// side is gone. Text fields are "key=value" lines; unknown keys are ignored.
+// Framed messages between the master and one worker: SOCK_SEQPACKET, so a message is whole or absent. EOF means
+// the other side is gone. Text fields are "key=value" lines; unknown keys are ignored.
 #pragma once
 
 #include "base/compiler.h"
@@ -8,7 +8,7 @@
 enum bk_message {
     // worker -> master
     BK_MESSAGE_READY = 1,   // app=..., kind=WSGI, python=3.13.1, ready_ms=64, framework=..., loads=...
-    BK_MESSAGE_FAILED,      // code=4, key=app-module, text=... (the finished lines of the error, may span lines: last field)
+    BK_MESSAGE_FAILED,      // code=4, key=app-module, text=... (the error's finished lines: last field)
     BK_MESSAGE_DRAINED,     // nothing left to serve, about to exit
     BK_MESSAGE_BOOTING,     // still importing: text= the Python stack (every 30 s)
     BK_MESSAGE_CLOSED,      // draining: the accept queues were empty, our copies of the listeners are closed
@@ -23,7 +23,8 @@ enum bk_message {
 
 // A connected pair, both CLOEXEC; the worker's end loses CLOEXEC in the child before exec.
 int bk_channel_pair(int ret_fds[2]) BK_MUST_CHECK;
-// Sends; text may be empty; cut at BK_CHANNEL_MAX. -EAGAIN when the peer does not read, -EPIPE when it is gone. Never blocks, no SIGPIPE.
+// Sends; text may be empty; cut at BK_CHANNEL_MAX. -EAGAIN when the peer does not read, -EPIPE when it is gone.
+// Never blocks, no SIGPIPE.
 int bk_channel_send(int fd, enum bk_message type, struct bk_str text);
 // Receives one message without blocking. The text is written to `buffer` (room bytes, NUL-terminated) and *ret_text.
 // > 0: the type; 0: the peer is gone; -EAGAIN: nothing there; -EPROTO: not a frame of ours.

@@ -1,7 +1,9 @@
-// The heritage: written by the master before each fork, read once by the worker's first native call.
+// The heritage: written by the master before each fork, read once by the worker's first native
+// call.
 //
-// Form: struct head, then records {tag, length, bytes}, each padded to 4. The first record is the version in every layout,
-// past and future, so that a reader that knows nothing else can still name the two versions that do not fit.
+// Form: struct head, then records {tag, length, bytes}, each padded to 4. The first record is the
+// version in every layout, past and future, so that a reader that knows nothing else can still name
+// the two versions that do not fit.
 #include "process/heritage.h"
 
 #include <errno.h>
@@ -113,7 +115,8 @@ bk_heritage_seal(const struct bk_heritage *heritage, int *ret_fd)
     if (fd < 0)
         return fd;
     rc = write_all(fd, heritage->at, heritage->len);
-    if (rc == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
+    if (rc == 0 &&
+        fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         rc = -errno;
     if (rc < 0) {
         close(fd);
@@ -153,7 +156,8 @@ bk_heritage_open(int fd, struct bk_heritage **ret)
 }
 
 bool
-bk_heritage_get(const struct bk_heritage *heritage, enum bk_heritage_tag tag, unsigned n, struct bk_str *ret)
+bk_heritage_get(const struct bk_heritage *heritage, enum bk_heritage_tag tag, unsigned n,
+                struct bk_str *ret)
 {
     size_t at = sizeof(struct head);
 
@@ -191,7 +195,8 @@ reserve(struct bk_heritage *heritage, size_t more)
     return 0;
 }
 
-// Not CLOEXEC: it exists to be inherited. Kernels before 6.3 refuse the flag that later ones want to see.
+// Not CLOEXEC: it exists to be inherited. Kernels before 6.3 refuse the flag that later ones want
+// to see.
 static int
 create_memory(void)
 {
@@ -237,7 +242,8 @@ read_all(int fd, char *at, size_t len)
     return 0;
 }
 
-// Every record must lie inside. Under a layout we do not know only the first record is trusted: the rest is cut off.
+// Every record must lie inside. Under a layout we do not know only the first record is trusted: the
+// rest is cut off.
 static int
 check(struct bk_heritage *heritage)
 {

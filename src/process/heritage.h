@@ -30,10 +30,12 @@ struct bk_heritage *bk_heritage_new(void);
 void bk_heritage_free(struct bk_heritage *heritage);
 // Appends a record; -ENOMEM.
 int bk_heritage_add(struct bk_heritage *heritage, enum bk_heritage_tag tag, struct bk_str value) BK_MUST_CHECK;
-int bk_heritage_addf(struct bk_heritage *heritage, enum bk_heritage_tag tag, const char *format, ...) BK_PRINTF(3, 4) BK_MUST_CHECK;
+int bk_heritage_addf(struct bk_heritage *heritage, enum bk_heritage_tag tag, const char *format, ...) BK_PRINTF(3, 4)
+    BK_MUST_CHECK;
 // Writes it into a new sealed memfd (not CLOEXEC: meant to be inherited; MFD_NOEXEC_SEAL where the kernel knows it).
 int bk_heritage_seal(const struct bk_heritage *heritage, int *ret_fd) BK_MUST_CHECK;
-// Reads a memfd. -EPROTONOSUPPORT when the layout is none we know: *ret then still gives the version record if there is one.
+// Reads a memfd. -EPROTONOSUPPORT when the layout is none we know: *ret then still gives the version record if
+// there is one.
 int bk_heritage_open(int fd, struct bk_heritage **ret) BK_MUST_CHECK;
 // n-th record with this tag; false when there is none. *ret borrows the heritage.
 bool bk_heritage_get(const struct bk_heritage *heritage, enum bk_heritage_tag tag, unsigned n, struct bk_str *ret);

@@ -1,8 +1,9 @@
 // Log rings in shared memory: workers (and the master, ring 0) put, the master's log thread takes.
 //
-// Positions count bytes for ever; the place in the ring is the position modulo the size. A record lies in one piece: when
-// it would cross the end, a filler takes the rest of the ring first. The producer moves `written` only after the last
-// byte is in place, so a worker killed in the middle of a put leaves nothing half-visible.
+// Positions count bytes for ever; the place in the ring is the position modulo the size. A record
+// lies in one piece: when it would cross the end, a filler takes the rest of the ring first. The
+// producer moves `written` only after the last byte is in place, so a worker killed in the middle
+// of a put leaves nothing half-visible.
 #include "process/logring.h"
 
 #include <errno.h>
@@ -196,7 +197,8 @@ bk_logring_put(struct bk_logrings *rings, unsigned index, const struct bk_log_re
 }
 
 int
-bk_logring_take(struct bk_logrings *rings, unsigned index, char *buffer, size_t room, struct bk_log_record *ret)
+bk_logring_take(struct bk_logrings *rings, unsigned index, char *buffer, size_t room,
+                struct bk_log_record *ret)
 {
     struct ring *ring = ring_at(rings, index);
     struct entry entry;
@@ -255,7 +257,8 @@ bk_logrings_sleep(struct bk_logrings *rings)
 {
     struct memory *memory = rings->memory;
 
-    // Flag first, then look (the producer publishes first, then reads the flag): one of the two sees the other.
+    // Flag first, then look (the producer publishes first, then reads the flag): one of the two
+    // sees the other.
     atomic_store(&memory->sleeping, 1);
     atomic_thread_fence(memory_order_seq_cst);
     for (unsigned i = 0; i < memory->count; i++) {
@@ -287,7 +290,8 @@ create_memory(size_t length)
     if (fd < 0)
         return -errno;
     // A worker that could shrink it would make the log thread's next look a SIGBUS.
-    if (ftruncate(fd, (off_t)length) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+    if (ftruncate(fd, (off_t)length) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         int rc = -errno;
         close(fd);
         return rc;
@@ -361,7 +365,8 @@ ring_at(const struct bk_logrings *rings, unsigned index)
     return index < rings->memory->count ? &rings->memory->rings[index] : NULL;
 }
 
-// The oldest record's head, checked: the application shares this memory and may have scribbled over it.
+// The oldest record's head, checked: the application shares this memory and may have scribbled over
+// it.
 static bool
 next_entry(struct ring *ring, struct entry *ret)
 {

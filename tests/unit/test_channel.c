@@ -1,4 +1,5 @@
-// Messages between master and worker: whole, in order, cut at the limit; EOF and fullness are told, never waited for.
+// Messages between master and worker: whole, in order, cut at the limit; EOF and fullness are told,
+// never waited for.
 #include "process/channel.h"
 
 #include <fcntl.h>
@@ -48,7 +49,8 @@ TEST(long_texts_are_cut)
     char *big = malloc(2 * BK_CHANNEL_MAX);
     memset(big, 'x', 2 * BK_CHANNEL_MAX);
     CHECK_INT(bk_channel_pair(fds), 0);
-    CHECK_INT(bk_channel_send(fds[0], BK_MESSAGE_PING, (struct bk_str){big, 2 * BK_CHANNEL_MAX}), 0);
+    CHECK_INT(bk_channel_send(fds[0], BK_MESSAGE_PING, (struct bk_str){big, 2 * BK_CHANNEL_MAX}),
+              0);
     CHECK_INT(bk_channel_receive(fds[1], buffer, sizeof buffer, &text), BK_MESSAGE_PING);
     CHECK_INT(text.len, BK_CHANNEL_MAX - 4);
     CHECK_INT(bk_channel_send(fds[0], BK_MESSAGE_PING, BK_STR("0123456789abcdefghij")), 0);

@@ -34,8 +34,13 @@ sample(void)
     struct bk_heritage *heritage = bk_heritage_new();
     CHECK(heritage);
     CHECK_INT(bk_heritage_add(heritage, BK_HERITAGE_VERSION, BK_STR("0.1.0")), 0);
-    CHECK_INT(bk_heritage_add(heritage, BK_HERITAGE_SETTING, BK_STR("workers\0" "4\0default")), 0);
-    CHECK_INT(bk_heritage_addf(heritage, BK_HERITAGE_LISTENER, "%d %s %s", 7, "http", "http://127.0.0.1:8000"), 0);
+    CHECK_INT(bk_heritage_add(heritage, BK_HERITAGE_SETTING,
+                              BK_STR("workers\0"
+                                     "4\0default")),
+              0);
+    CHECK_INT(bk_heritage_addf(heritage, BK_HERITAGE_LISTENER, "%d %s %s", 7, "http",
+                               "http://127.0.0.1:8000"),
+              0);
     CHECK_INT(bk_heritage_add(heritage, BK_HERITAGE_SETTING, BK_STR("")), 0);
     return heritage;
 }
@@ -49,7 +54,8 @@ TEST(crosses_a_memfd)
     CHECK(bk_heritage_get(got, BK_HERITAGE_VERSION, 0, &text));
     CHECK_TEXT(text, "0.1.0");
     CHECK(bk_heritage_get(got, BK_HERITAGE_SETTING, 0, &text));
-    CHECK(bk_str_equal(text, BK_STR("workers\0" "4\0default")));
+    CHECK(bk_str_equal(text, BK_STR("workers\0"
+                                    "4\0default")));
     CHECK(bk_heritage_get(got, BK_HERITAGE_SETTING, 1, &text));
     CHECK_INT(text.len, 0);
     CHECK(!bk_heritage_get(got, BK_HERITAGE_SETTING, 2, &text));

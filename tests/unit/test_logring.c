@@ -1,4 +1,5 @@
-// Records go through the ring whole and in order, at every offset; fullness, kills and scribbles cost records, not sense.
+// Records go through the ring whole and in order, at every offset; fullness, kills and scribbles
+// cost records, not sense.
 #include "process/logring.h"
 
 #include <fcntl.h>
@@ -22,8 +23,13 @@ new_rings(unsigned count)
 static struct bk_log_record
 record_of(const char *text)
 {
-    return (struct bk_log_record){.level = BK_LOG_WARNING, .wall_ns = 12345, .pid = 77, .worker = 3,
-                                  .key = BK_STR("some-key"), .text = bk_str_of(text), .detail = BK_STR("one\ntwo")};
+    return (struct bk_log_record){.level = BK_LOG_WARNING,
+                                  .wall_ns = 12345,
+                                  .pid = 77,
+                                  .worker = 3,
+                                  .key = BK_STR("some-key"),
+                                  .text = bk_str_of(text),
+                                  .detail = BK_STR("one\ntwo")};
 }
 
 TEST(a_record_comes_back_as_it_was)
@@ -98,7 +104,8 @@ TEST(giants_are_cut_at_a_character)
     for (size_t i = 0; i < len; i += 2)
         memcpy(text + i, "\xc3\xa4", 2);
     for (unsigned shift = 0; shift < 2; shift++) {
-        struct bk_log_record in = {.text = {shift ? "ab" : "a", 1 + shift}, .detail = {text, len}}, out;
+        struct bk_log_record in = {.text = {shift ? "ab" : "a", 1 + shift}, .detail = {text, len}},
+                             out;
         CHECK_INT(bk_logring_put(rings, 0, &in), 0);
         CHECK_INT(bk_logring_take(rings, 0, buffer, ROOM, &out), 1);
         CHECK_INT(out.text.len, 1 + shift);
@@ -132,7 +139,8 @@ produce(void *self)
     struct stream *stream = self;
     char text[64];
     for (unsigned i = 0; i < stream->count;) {
-        struct bk_log_record in = {.wall_ns = i, .text = {text, (size_t)snprintf(text, sizeof text, "%u", i)}};
+        struct bk_log_record in = {.wall_ns = i,
+                                   .text = {text, (size_t)snprintf(text, sizeof text, "%u", i)}};
         if (bk_logring_put(stream->rings, 1, &in) == 0)
             i++;
         else
@@ -173,11 +181,14 @@ TEST(another_process_writes_and_is_killed)
     pid_t pid = fork();
     if (pid == 0) {
         struct bk_logrings *mine = NULL;
-        CHECK_INT(bk_logrings_open(dup(bk_logrings_fd(rings)), dup(bk_logrings_wake_fd(rings)), &mine), 0);
+        CHECK_INT(
+            bk_logrings_open(dup(bk_logrings_fd(rings)), dup(bk_logrings_wake_fd(rings)), &mine),
+            0);
         for (unsigned i = 0;; i++) {
             struct bk_log_record in = record_of("finished");
             in.wall_ns = i;
-            CHECK_INT(write(said[1], "", bk_logring_put(mine, 1, &in) == 0), i < 1000 || errno == 0);
+            CHECK_INT(write(said[1], "", bk_logring_put(mine, 1, &in) == 0),
+                      i < 1000 || errno == 0);
             if (i == 1000)
                 kill(getpid(), SIGKILL);
         }
@@ -197,10 +208,12 @@ TEST(another_process_writes_and_is_killed)
     bk_logrings_free(rings);
 }
 
-// Every 8-byte word of the mapping in turn is set to nonsense: nothing crashes, and afterwards the ring works again.
+// Every 8-byte word of the mapping in turn is set to nonsense: nothing crashes, and afterwards the
+// ring works again.
 TEST(scribbles_are_survived)
 {
-    static const uint64_t nonsense[] = {0, 1, 8, ~(uint64_t)0, 0x00010000ffffffffull, 0x0001000000000008ull};
+    static const uint64_t nonsense[] = {
+        0, 1, 8, ~(uint64_t)0, 0x00010000ffffffffull, 0x0001000000000008ull};
     for (unsigned place = 0; place < 400; place++) {
         struct bk_logrings *rings = new_rings(1);
         struct bk_log_record in = record_of("before"), out;
@@ -209,7 +222,8 @@ TEST(scribbles_are_survived)
         off_t at = 64 + 8 * (place % 60);
         if (at == 64 + 128 + 8 || at == 64 + 128 + 16)
             at = 64;  // the consumer's private counts
-        CHECK_INT(pwrite(bk_logrings_fd(rings), &nonsense[place / 60 % BK_COUNT(nonsense)], 8, at), 8);
+        CHECK_INT(pwrite(bk_logrings_fd(rings), &nonsense[place / 60 % BK_COUNT(nonsense)], 8, at),
+                  8);
         for (unsigned i = 0; i < 10 && bk_logring_take(rings, 0, buffer, ROOM, &out); i++)
             CHECK(out.text.len <= ROOM);
         (void)bk_logring_dropped(rings, 0);
