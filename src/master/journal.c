@@ -7,6 +7,7 @@
 #include <limits.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -59,7 +60,9 @@ static void copy_to_stderr(const struct bk_log_record *record);
 static void flush(struct bk_journal *journal);
 static void nap(struct bk_journal *journal, bool worked);
 static void reopen(struct bk_journal *journal);
-static void tell_losses(struct bk_journal *journal);
+static void tell_losses(struct bk_journal *journal, bool ending);
+static void say(struct bk_journal *journal, enum bk_log_level level, enum bk_key key,
+                const char *format, ...) BK_PRINTF(4, 5);
 static void tell_stderr(struct bk_journal *journal, uint64_t lost);
 static bool patience(void *self);
 
@@ -228,9 +231,9 @@ run(void *self)
             reopen(journal);
         unsigned count = write_records(journal);
         flush(journal);
+        tell_losses(journal, count == 0 && ending);
         if (count == 0 && ending)
             return NULL;
-        tell_losses(journal);
         if (!ending)
             nap(journal, count > 0);
     }
@@ -327,33 +330,55 @@ reopen(struct bk_journal *journal)
     for (unsigned i = 0; i < BK_COUNT(targets); i++) {
         int rc = bk_log_target_reopen(targets[i]);
         if (rc < 0)
-            bk_log(BK_LOG_ERROR, bk_message(BK_KEY_LOG_FILE)->key,
-                   "cannot reopen %s: %s; lines still go to the old file", targets[i]->path,
-                   bk_words_error(rc, why));
+            say(journal, BK_LOG_ERROR, BK_KEY_LOG_FILE,
+                "cannot reopen %s: %s; lines still go to the old file", targets[i]->path,
+                bk_words_error(rc, why));
     }
 }
 
+// Once a minute with a count, and at the end.
 static void
-tell_losses(struct bk_journal *journal)
+tell_losses(struct bk_journal *journal, bool ending)
 {
     uint64_t now = bk_clock_mono();
 
     for (unsigned i = 0; i < journal->ring_count; i++)
         journal->dropped += bk_logring_dropped(journal->rings, i);
     journal->lost += bk_log_target_lost(&journal->error) + bk_log_target_lost(&journal->access);
-    if (journal->dropped + journal->lost == 0 || now < journal->tell_next)
+    if (journal->dropped + journal->lost == 0 || (now < journal->tell_next && !ending))
         return;
     journal->tell_next = now + TELL_EVERY;
     if (journal->dropped > 0)
-        bk_log(BK_LOG_WARNING, bk_message(BK_KEY_LOG_DROPPED)->key,
-               "%llu log lines were dropped: they come faster than the log takes them",
-               (unsigned long long)journal->dropped);
+        say(journal, BK_LOG_WARNING, BK_KEY_LOG_DROPPED,
+            "%llu log lines were dropped: they come faster than the log takes them",
+            (unsigned long long)journal->dropped);
     if (journal->lost > 0) {
-        bk_log(BK_LOG_ERROR, bk_message(BK_KEY_LOG_WRITE)->key,
-               "%llu log lines could not be written", (unsigned long long)journal->lost);
+        say(journal, BK_LOG_ERROR, BK_KEY_LOG_WRITE, "%llu log lines could not be written",
+            (unsigned long long)journal->lost);
         tell_stderr(journal, journal->lost);
     }
     journal->dropped = journal->lost = 0;
+}
+
+// The log thread's own words go to the target at once: its ring may be the one that is full.
+static void
+say(struct bk_journal *journal, enum bk_log_level level, enum bk_key key, const char *format, ...)
+{
+    char text[1024];
+    struct bk_log_record record = {.level = level,
+                                   .wall_ns = bk_clock_wall(),
+                                   .pid = getpid(),
+                                   .key = bk_str_of(bk_message(key)->key)};
+    va_list args;
+
+    if (!bk_log_on(level))
+        return;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    record.text = bk_str_of(text);
+    bk_log_target_add(&journal->error, &record, patience, journal);
+    bk_log_target_flush(&journal->error, patience, journal);
 }
 
 // The target that loses lines is a poor place to say so.
