@@ -6,7 +6,7 @@ worker.py and serve.py call `attach_soon`; this module is imported when the appl
 import logging
 
 from ._engine import log
-from .words import clean
+from .words import clean, for_log
 
 NAMES = ("barkeep.error", "gunicorn.error", "uvicorn.error")
 LINE_MAX = 4000
@@ -20,7 +20,7 @@ class Handler(logging.Handler):
     def emit(self, record):
         try:
             first, *rest = self.format(record).split("\n") or [""]
-            log(self.word(record.levelno), None, clean(first, LINE_MAX), "\n".join(clean(line, LINE_MAX) for line in rest))
+            log(self.word(record.levelno), None, clean(first, LINE_MAX), for_log(*rest, longest=LINE_MAX))
         except RecursionError:
             raise
         except Exception:

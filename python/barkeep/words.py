@@ -34,3 +34,8 @@ def clean(line, longest=LINE_MAX):
         return line
     line = "".join(c if c == "\t" or c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in line)
     return line.encode("utf-8", "backslashreplace").decode()
+
+
+def for_log(*lines, longest=LINE_MAX):
+    """Lines as the master's log takes them: it moves to the right what stands at the margin, and nothing else."""
+    return "\n".join("  " + clean(line, longest) if line.startswith("  ") else clean(line, longest) for line in lines)

@@ -145,9 +145,8 @@ def load(worker):
     try:
         return loader.load(worker.setting("app"))
     except loader.Problem as problem:
-        from .words import clean
-        text = "\n".join(clean(line) for line in (problem.what, *problem.lines))
-        worker.failed(problem.code, problem.key, text)
+        from .words import for_log
+        worker.failed(problem.code, problem.key, for_log(problem.what, *problem.lines))
         failure = problem.code
     finally:
         watch.stop()
@@ -174,7 +173,8 @@ class Watch:
         while not self.over.acquire(timeout=seconds):
             frame = sys._current_frames().get(self.importing)
             from .stack import stack_lines
-            self.worker.booting("\n".join(stack_lines(frame)))
+            from .words import for_log
+            self.worker.booting(for_log(*stack_lines(frame)))
 
     def stop(self):
         self.over.release()

@@ -144,8 +144,8 @@ def test_stack_of_a_long_import(boot, write, package):
         (package / "barkeep/worker.py").write_text(source)
     assert worker.code == 0
     [text] = worker.said("booting")[0]
-    assert text.splitlines() == ['File "app.py", line 1, in <module>', "  import slow", 'File "slow.py", line 2, in <module>',
-                                 "  time.sleep(0.6)"]
+    assert text.splitlines() == ['File "app.py", line 1, in <module>', "    import slow", 'File "slow.py", line 2, in <module>',
+                                 "    time.sleep(0.6)"]
 
 
 def test_atexit_and_threads_are_waited_for(boot, write):
@@ -168,6 +168,14 @@ def test_a_thread_that_never_ends_does_not_hold_the_worker(boot, write):
     assert [row[2] for row in worker.said("log")] == [
         "a worker that has nothing left to serve waits for threads of the application: forever",
         "a worker ends without waiting longer for threads of the application: forever"]
+
+
+def test_failure_is_told_in_lines_for_the_log(boot, write):
+    write("app.py", "raise ValueError('a\\n  b\\x1b')")
+    worker = boot("app")
+    assert worker.failure == [4, "app-import", "'app' raised ValueError while being imported\nFile \"app.py\", line 1, in <module>\n"
+                              "    raise ValueError('a\\n  b\\x1b')\nValueError: a\n    b\\x1b"]
+    assert (worker.code, worker.out, worker.err) == (4, "", "")
 
 
 def test_failed_import_ends_in_time_too(boot, write):

@@ -9,19 +9,13 @@ import sys
 
 def load_package():
     import os
-    from importlib.machinery import ModuleSpec, SourceFileLoader
 
-    directory = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    if sys.path and os.path.abspath(sys.path[0]) == os.path.join(directory, "_boot"):
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    if sys.path and os.path.abspath(sys.path[0]) == os.path.join(package, "_boot"):
         del sys.path[0]  # not there under -P and -I
-    origin = os.path.join(directory, "__init__.py")
-    spec = ModuleSpec("barkeep", SourceFileLoader("barkeep", origin), origin=origin, is_package=True)
-    spec.submodule_search_locations = [directory]
-    spec.has_location = True
-    from importlib.util import module_from_spec
-    package = module_from_spec(spec)
-    sys.modules["barkeep"] = package
-    spec.loader.exec_module(package)
+    sys.path.insert(0, os.path.dirname(package))
+    import barkeep  # noqa: F401  (imports nothing itself; its modules come from its own directory from now on)
+    del sys.path[0]
 
 
 def clear_main():
