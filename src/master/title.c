@@ -21,6 +21,7 @@ bk_title_set(int argc, char **argv, char **envp, const char *title)
     char *start = argv[0], *end = start;
     for (int i = 0; i < argc && argv[i] == end; i++)
         end = argv[i] + strlen(argv[i]) + 1;
+    size_t arguments = (size_t)(end - start);
     for (char **entry = envp; entry && *entry && *entry == end; entry++)
         end = *entry + strlen(*entry) + 1;
     if (!move_environment(envp))
@@ -29,7 +30,8 @@ bk_title_set(int argc, char **argv, char **envp, const char *title)
     if (len >= room)
         len = room - 1;
     memcpy(start, title, len);
-    memset(start + len, 0, room - len);
+    // No more than needed: what stays of the environment can still be read in /proc/PID/environ.
+    memset(start + len, 0, len < arguments ? arguments - len : 1);
     prctl(PR_SET_NAME, "barkeep", 0, 0, 0);
 }
 

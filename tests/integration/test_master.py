@@ -153,6 +153,7 @@ def test_process_titles(master):
     master.start(env={"LONG": "x" * 300})
     assert procs.title(master.pid).rstrip("\0 ") == "barkeep: master [fake:application]"
     assert Path(f"/proc/{master.pid}/comm").read_text().strip() == "barkeep"
+    assert b"\0FAKE_NOTES=" in Path(f"/proc/{master.pid}/environ").read_bytes()
 
 
 def test_a_killed_worker_is_replaced_and_reported(master):
