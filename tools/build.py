@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build"
 SOURCES = ("src", "hosts", "python")
 SINGLE_SOURCES = ("meson.build", "meson_options.txt", "pyproject.toml", "VERSION", "README.md", "LICENSE")
-SANITIZE = ("-Db_sanitize=address,undefined", "-Db_lundef=false", "-Dbuildtype=debugoptimized")
+SANITIZE = ("-Db_sanitize=address,undefined", "-Db_lto=false", "-Db_lundef=false", "-Dbuildtype=debugoptimized")
 
 
 def main():

@@ -58,17 +58,19 @@ int
 bk_str_parse_u64(struct bk_str s, uint64_t max, uint64_t *ret)
 {
     uint64_t value = 0;
+    bool over = false;
     if (s.len == 0)
         return -EINVAL;
-    for (size_t i = 0; i < s.len; i++)
-        if (s.at[i] < '0' || s.at[i] > '9')
-            return -EINVAL;
     for (size_t i = 0; i < s.len; i++) {
-        uint64_t digit = (uint64_t)(s.at[i] - '0');
-        if (digit > max || value > (max - digit) / 10)
-            return -ERANGE;
+        unsigned digit = (unsigned)(unsigned char)s.at[i] - '0';
+        if (digit > 9)
+            return -EINVAL;
+        if (bk_unlikely(value > (UINT64_MAX - 9) / 10))
+            over = true;
         value = value * 10 + digit;
     }
+    if (over || value > max)
+        return -ERANGE;
     *ret = value;
     return 0;
 }

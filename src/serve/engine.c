@@ -30,6 +30,7 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
         return BK_TURN_STOP;
     BK_ASSERT(!engine->turning);
     engine->turning = true;
+    engine->handed_out = false;
     obey(engine);
     int gate_ms = bk__accept_gate(engine);
     if (gate_ms >= 0 && (wait_ms < 0 || wait_ms > gate_ms))

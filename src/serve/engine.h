@@ -61,6 +61,7 @@ struct bk_engine {
 
     _Atomic int order;  // enum bk_order, set by any thread
     bool draining, stopped, turning;
+    bool handed_out;  // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
     uint64_t id_state[2];  // request ids
     char *scratch;         // owns: BK_SCRATCH_SIZE bytes to receive bodies into

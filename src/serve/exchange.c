@@ -16,7 +16,7 @@ struct bk_exchange *
 bk__exchange_new(struct bk_conn *conn)
 {
     struct bk_engine *engine = conn->engine;
-    if (bk_unlikely(!engine->free_exchange) && grow(engine) < 0)
+    if (bk__exchange_reserve(engine) < 0)
         return NULL;
     if (bk_unlikely(!conn->in)) {
         conn->in = bk_pool_take(&engine->blocks);
@@ -63,6 +63,12 @@ take_over_block(struct bk_exchange *x, struct bk_conn *conn)
     char *free_at = conn->in + conn->in_len, *end = conn->in + conn->in_size;
     bk_arena_init(&x->arena, free_at, end);
     bk__out_init(&x->out);
+}
+
+int
+bk__exchange_reserve(struct bk_engine *engine)
+{
+    return bk_likely(engine->free_exchange) ? 0 : grow(engine);
 }
 
 static int

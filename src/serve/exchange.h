@@ -69,6 +69,8 @@ struct bk_exchange {
     struct bk_field fields[BK_FIELDS_MAX];
 };
 
+// Makes sure engine->free_exchange is not NULL; -ENOMEM or -ENOBUFS.
+int bk__exchange_reserve(struct bk_engine *engine) BK_MUST_CHECK;
 // A fresh exchange for `conn` that takes over conn->in; NULL when out of memory or over the slab
 // limit.
 struct bk_exchange *bk__exchange_new(struct bk_conn *conn) BK_MUST_CHECK;

@@ -142,41 +142,31 @@ parse(struct bk_conn *conn, struct bk_str in, size_t *ret_used)
     struct bk_engine *engine = conn->engine;
     struct bk_fault fault = {0};
     struct bk_str data;
-    struct bk_exchange *x = engine->free_exchange;
-    struct bk_head *head = NULL;
-    struct bk_head probe;
-    struct bk_field fields[BK_FIELDS_MAX];
-    if (bk_likely(x)) {
-        head = &x->head;  // parsed in place: the exchange is taken from the list only when the head
-                          // is complete
-        head->fields = x->fields;
-    } else {
-        head = &probe;
-        probe.fields = fields;
+    if (bk__exchange_reserve(engine) < 0) {
+        bk__conn_close(conn);
+        return -ENOMEM;
     }
+    // Parsed in place: the exchange is taken from the list only when its head is complete.
+    struct bk_exchange *x = engine->free_exchange;
+    struct bk_head *head = &x->head;
+    head->fields = x->fields;
+    head->method_len = head->target_len = head->path_len = head->query_len = 0;
     int item =
         conn->codec.ops->next(&conn->codec, in, &engine->limits, head, ret_used, &data, &fault);
     if (item == BK_ITEM_MORE)
         return item;
-    struct bk_head found = *head;
-    x = bk__exchange_new(conn);
-    if (!x) {
+    if (!bk__exchange_new(conn)) {
         bk__conn_close(conn);
         return -ENOMEM;
     }
-    if (item < 0) {
-        memset(&x->head, 0, sizeof x->head);
-        x->head.base = x->block + conn->in_at;
-        x->head.len = conn->in_len - conn->in_at;
-        x->head.fields = x->fields;
+    if (bk_unlikely(item < 0)) {
+        // Of a refused head only the request line is used, for the log, as far as it was understood.
+        head->base = x->block + conn->in_at;
+        head->field_count = 0;
+        head->flags = 0;
         conn->in_at = conn->in_len;
         bk__conn_refuse(conn, &fault);
         return item;
-    }
-    if (bk_unlikely(head == &probe)) {
-        x->head = found;
-        x->head.fields = x->fields;
-        memcpy(x->fields, fields, sizeof(struct bk_field) * found.field_count);
     }
     conn->in_at += (uint32_t)*ret_used;
     int error = start_exchange(conn, x);

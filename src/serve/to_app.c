@@ -34,6 +34,12 @@ bk_engine_next(struct bk_engine *engine)
         struct bk_exchange *x = engine->ready_first;
         if (!x)
             return NULL;
+        // Slow applications in a row must not keep the others' bytes and deadlines waiting: the host
+        // goes through a turn in between. One a turn is always handed out.
+        uint64_t now = bk_clock_mono();
+        if (engine->handed_out && now > engine->loop.now + BK_MSEC)
+            return NULL;
+        engine->handed_out = true;
         engine->ready_first = x->next;
         engine->ready_count--;
         if (!engine->ready_first)
@@ -45,7 +51,7 @@ bk_engine_next(struct bk_engine *engine)
         }
         struct bk_slot *slot = engine->slot;
         x->state = BK_EXCHANGE_RUNNING;
-        x->started = bk_clock_mono();
+        x->started = now;
         x->conn->step = BK_STEP_APP;
         atomic_store_explicit(&slot->in_app_since, x->started, memory_order_relaxed);
         bk_slot_set_request(slot, bk_head_str(&x->head, x->head.method, x->head.method_len),
