@@ -1,10 +1,9 @@
 """Reads the Python files around, imports none, and finds applications in them: app.py has 'application' (WSGI).
 
-Used by diagnose.py for the `near:` and `found here:` lines. The master does the same in C for [app-missing], where no Python
-may be started; `python -I discover.py` prints what this one finds.
+Used by diagnose.py for the `near:` and `found here:` lines. For [app-missing], where no Python is to be started, the master
+looks around by itself (src/master/cli_found.c), less thoroughly.
 """
 import os
-import sys
 import time
 
 FILES_MAX = 200
@@ -245,14 +244,3 @@ class Reader:
             return ""
         parts.append(self.imported.get(node.id, node.id))
         return ".".join(reversed(parts))
-
-
-def main():
-    found = applications(os.getcwd())
-    if found:
-        print("found here: " + ", ".join(map(str, found[:4])))
-        print("try: barkeep " + found[0].target)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,12 +1,8 @@
 """discover.py: finds applications by reading."""
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-DISCOVER = Path(__file__).resolve().parent.parent.parent / "python/barkeep/discover.py"
 WSGI = "def application(environ, start_response): pass\n"
 
 
@@ -59,19 +55,6 @@ def test_strange_files(write, tmp_path):
     write("app.py", WSGI)
     assert find() == ["app.py has 'application' (WSGI)"]
     assert find("nowhere") == []
-
-
-def test_as_a_program(write):
-    write("app.py", "raise SystemExit('imported')\n" + WSGI)
-    write("api.py", "from fastapi import FastAPI\napp = FastAPI()\n")
-    write("ast.py", "raise SystemExit('imported')")
-    said = subprocess.run([sys.executable, "-I", DISCOVER], capture_output=True, text=True, check=True)
-    assert said.stdout == "found here: app.py has 'application' (WSGI), api.py has 'app' (FastAPI)\ntry: barkeep app:application\n"
-
-
-def test_as_a_program_with_nothing_to_say():
-    said = subprocess.run([sys.executable, "-I", DISCOVER], capture_output=True, text=True, check=True)
-    assert (said.stdout, said.stderr) == ("", "")
 
 
 def test_factory_is_quoted(write):
