@@ -27,7 +27,7 @@ def serve(request):
 def finish(request, servers):
     """Checks all, kills what is left, then reports the first complaint; a failed test has complained already."""
     complaint = None
-    for server in servers:
+    for server in reversed(servers):
         try:
             if not failed(request):
                 server.check()

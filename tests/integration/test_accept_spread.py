@@ -10,7 +10,10 @@ from harness import procs, request, until
 
 @pytest.fixture
 def server(serve):
-    return serve("everything", workers=4)
+    """Four workers, all of which turn their loop by now."""
+    server = serve("everything", workers=4)
+    until(lambda: all(procs.waits_in_epoll(pid) for pid in server.workers()), 10, "all workers to wait for connections")
+    return server
 
 
 def spread(server, conns):
@@ -38,6 +41,19 @@ def test_paced_connections(server):
     close_all(conns)
     assert len(counts) == 4
     assert max(counts.values()) / max(1, min(counts.values())) <= 1.3, counts
+
+
+@pytest.mark.parametrize("pause", [0.02, 0.08])
+def test_slowly_paced_connections(server, pause):
+    """Arrivals so rare that every worker sleeps in between, as from a proxy that warms up its pool."""
+    conns = []
+    for _ in range(48):
+        conns.append(server.connect())
+        conns[-1].send(request("/pid"))
+        time.sleep(pause)
+    counts = spread(server, conns)
+    close_all(conns)
+    assert max(counts.values()) <= 2 * max(1, min(counts.values())), counts
 
 
 @pytest.mark.timing

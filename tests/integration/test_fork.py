@@ -37,6 +37,7 @@ def test_pool_by_fork(server):
 
 def test_pool_by_spawn(server):
     """The child finds the application's module again: __main__ is what it would be under Gunicorn."""
+    server.check_fds = False  # Python keeps a pipe to its resource tracker
     assert server.get("/spawn", timeout=30).json() == [0, 1, 4, 9, 16]
 
 

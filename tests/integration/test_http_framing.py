@@ -111,7 +111,7 @@ def test_framing(server, row, how):
     rej("CH3-one-byte-too-many", chunked(b"5\r\nhello!\r\n" + ZERO)),
     rej("CH3-one-byte-too-few", chunked(b"5\r\nhell\r\n" + ZERO)),
     rej("CH3-nothing-after-data", chunked(b"5\r\nhello" + ZERO)),
-    rej("CH3-junk-instead-of-final-crlf", chunked(b"0\r\nXX")),
+    rej("CH3-junk-instead-of-final-crlf", chunked(b"0\r\nXX\r\n")),
     ok("CH4-extension", chunked(b"5;a=b\r\nhello\r\n0;c\r\n\r\n"), BODY="hello"),
     ok("CH4-quoted-extension", chunked(b'5;a="b; c"\r\nhello\r\n' + ZERO), BODY="hello"),
     rej("CH4-long-extension", chunked(b"5;a=" + b"b" * 5000 + b"\r\nhello\r\n" + ZERO), 400, 413),

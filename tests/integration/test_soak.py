@@ -120,7 +120,7 @@ def settled(server, before):
 @pytest.mark.timeout(1500)
 def test_nothing_grows(serve):
     """After a first part that warms everything up, descriptors and memory stay where they are."""
-    server = serve("everything", "--log-level", "critical", workers=2)
+    server = serve("everything", workers=2)
     run(server, TOTAL // 4)
     pids = [server.pid, *server.workers()]
     until(lambda: all(not procs.sockets(pid) & procs.established(server.port) for pid in pids), 20, "all connections to be closed")

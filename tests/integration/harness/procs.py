@@ -58,16 +58,29 @@ def tree(pid):
     return found
 
 
+def waits_in_epoll(pid):
+    """The main thread sleeps in epoll_wait (or the kernel does not tell us)."""
+    shown = read(f"/proc/{pid}/task/{pid}/wchan")
+    return shown in (b"", b"0") or b"ep_poll" in shown or b"epoll" in shown
+
+
+def pending(pid, sig):
+    """The process has been sent this signal and has not taken it yet."""
+    masks = re.findall(rb"(?:SigPnd|ShdPnd):\s+([0-9a-f]+)", read(f"/proc/{pid}/status"))
+    return any(int(mask, 16) >> (sig - 1) & 1 for mask in masks)
+
+
 def title(pid):
     return read(f"/proc/{pid}/cmdline").replace(b"\0", b" ").decode(errors="replace").strip()
 
 
-def marked(marker):
-    """Every process, zombies excepted, whose environment carries `marker`: finds what has left the tree too."""
+def members(session, marker):
+    """Every living process of a session, or whose environment carries `marker`: finds what has left the tree as well."""
     found = []
     for name in os.listdir("/proc"):
-        if name.isdigit() and int(name) != os.getpid() and marker in read(f"/proc/{name}/environ"):
-            if alive(int(name)):
+        if name.isdigit() and int(name) != os.getpid():
+            fields = read(f"/proc/{name}/stat").rpartition(b")")[2].split()
+            if fields and fields[0] not in (b"Z", b"X") and (int(fields[3]) == session or marker in read(f"/proc/{name}/environ")):
                 found.append(int(name))
     return found
 

@@ -9,7 +9,7 @@ import time
 from .procs import SLOW
 
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5]\d\d) ([\t \x21-\x7e\x80-\xff]*)\Z")
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9]\d\d) ([\t \x21-\x7e\x80-\xff]*)\Z")
 FIELD_VALUE = re.compile(rb"[\t \x21-\x7e\x80-\xff]*\Z")
 
 
