@@ -13,9 +13,10 @@ import _thread
 
 from .hook import when_imported
 
-IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
+IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 BOOTING_SECONDS = 30.0  # between two reports of a long import
 LEAVING_SECONDS = 2.0   # until a worker that cannot end says what it waits for
+LEAST_PATIENCE = 0.5    # for the end of the interpreter, also with --graceful-timeout 0
 
 alive = []  # the Worker; lives until the interpreter ends, so that atexit handlers can still log
 
@@ -67,6 +68,7 @@ def prepare(worker):
         faulthandler.enable()
     sys.argv = worker.arguments() or ["barkeep"]
     ignore_signals()
+    os.register_at_fork(after_in_child=heed_signals)
     ignore_fork_warning()
     if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
         sys.breakpointhook = on_breakpoint
@@ -110,6 +112,14 @@ def ignore_signals():
 
 def ignore_signal(number, frame):
     pass
+
+
+def heed_signals():
+    """In a process that the application forks signals mean again what they do in any Python program: Pool.terminate() and
+    Process.terminate() send SIGTERM and wait."""
+    for number in IGNORED_SIGNALS:
+        if signal.getsignal(number) is ignore_signal:
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 def ignore_fork_warning():
@@ -167,7 +177,7 @@ class Watch:
         self.worker, self.importing = worker, _thread.get_ident()
         self.over = _thread.allocate_lock()
         self.over.acquire()
-        _thread.start_new_thread(self.run, (BOOTING_SECONDS,))
+        start_thread(self.run, BOOTING_SECONDS)
 
     def run(self, seconds):
         while not self.over.acquire(timeout=seconds):
@@ -203,17 +213,29 @@ def facts(loaded, began):
 
 def leave(worker, code):
     """Ends as any Python program does: waits for threads, runs atexit handlers; but not longer than --graceful-timeout."""
-    patience = seconds(worker.setting("graceful_timeout"))
-    _thread.start_new_thread(hurry, (code, patience))
+    start_thread(hurry, code, max(seconds(worker.setting("graceful_timeout")), LEAST_PATIENCE))
     sys.exit(code)
+
+
+def start_thread(function, *arguments):
+    """A bare thread that runs when this returns: 3.10 crashes when one begins while the interpreter ends."""
+    running = _thread.allocate_lock()
+    running.acquire()
+
+    def run():
+        running.release()
+        function(*arguments)
+    _thread.start_new_thread(run, ())
+    running.acquire()
 
 
 def hurry(code, patience):
     from ._engine import log
-    first = min(LEAVING_SECONDS, patience)
-    time.sleep(first)
-    log("warning", None, f"a worker that has nothing left to serve waits for {unfinished()}")
-    time.sleep(patience - first)
+    if patience > LEAVING_SECONDS:
+        time.sleep(LEAVING_SECONDS)
+        log("warning", None, f"a worker that has nothing left to serve waits for {unfinished()}")
+        patience -= LEAVING_SECONDS
+    time.sleep(patience)
     log("warning", None, f"a worker ends without waiting longer for {unfinished()}")
     os._exit(code)
 

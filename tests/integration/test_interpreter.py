@@ -183,10 +183,12 @@ def test_run_again_and_again_leaves_nothing(place):
             def ask():
                 urllib.request.urlopen(server.address).read()
                 server.stop()
-            threading.Thread(target=ask).start()
-        counts = []
+            asking.append(threading.Thread(target=ask))
+            asking[-1].start()
+        counts, asking = [], []
         for _ in range(5):
             barkeep.run(application, bind="127.0.0.1:0", ready=ready)
+            asking[-1].join()
             counts.append((len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))))
         print(counts[0] == counts[-1] or counts)
     """)
