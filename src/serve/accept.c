@@ -19,6 +19,7 @@
     (200 * BK_MSEC)  // nothing came or went anywhere for so long: everybody may take the next one
 #define STALE                                                                                      \
     (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
+#define NOBODY UINT64_MAX      // in `suspects`: no worker ever turned at that moment
 #define PAUSE (100 * BK_MSEC)  // without descriptors
 
 static void on_listener(struct bk_watch *watch, uint32_t events);
@@ -47,8 +48,12 @@ bk__accept_init(struct bk_engine *engine, struct bk_segment *segment)
         accept->limit > files.rlim_cur * 8 / 10)
         accept->limit = (uint32_t)(files.rlim_cur * 8 / 10);
     accept->gated = segment->slot_count > 1;
-    accept->suspects = calloc(segment->slot_count, sizeof *accept->suspects);
-    return accept->listeners && accept->suspects ? 0 : -ENOMEM;
+    accept->suspects = malloc(segment->slot_count * sizeof *accept->suspects);
+    if (!accept->listeners || !accept->suspects)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < segment->slot_count; i++)
+        accept->suspects[i] = NOBODY;
+    return 0;
 }
 
 void
@@ -338,6 +343,8 @@ bk__accept_drain(struct bk_engine *engine)
             return false;  // more may wait: the next turn goes on
     }
     bk__accept_close(engine);
+    if (engine->doors_closed)
+        engine->doors_closed(engine->doors_self);
     return true;
 }
 

@@ -59,9 +59,11 @@ struct bk_engine {
     uint64_t common_second;
     uint64_t wall_offset;  // wall clock minus monotonic clock, refreshed each second
 
-    _Atomic int order;  // enum bk_order, set by any thread
+    void (*doors_closed)(void *self);  // a drain has emptied the accept queues; may be NULL
+    void *doors_self;                  // borrows the worker
+    _Atomic int order;                 // enum bk_order, set by any thread
     bool draining, stopped, turning;
-    bool handed_out;  // the host got an exchange since the last turn
+    bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
     uint64_t id_state[2];  // request ids
     char *scratch;         // owns: BK_SCRATCH_SIZE bytes to receive bodies into
@@ -83,6 +85,14 @@ void bk_engine_order(struct bk_engine *engine, enum bk_order order);
 void bk_engine_close_listeners(struct bk_engine *engine);
 // Forked child: closes every fd without touching shared kernel state.
 void bk_engine_abandon(struct bk_engine *engine);
+
+// True from the moment an order came, also before a turn has obeyed it: answers say close from then
+// on.
+static inline bool
+bk_engine_is_stopping(const struct bk_engine *engine)
+{
+    return atomic_load_explicit(&engine->order, memory_order_relaxed) != BK_ORDER_NONE;
+}
 
 // Wall clock of this turn in ns.
 static inline uint64_t

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "base/arena.h"
+#include "base/err.h"
 #include "host/host.h"
 #include "loop/offload.h"
 #include "proto/codec.h"
@@ -93,6 +94,10 @@ void bk__to_app_queue(struct bk_exchange *x);
 void bk__to_page(struct bk_exchange *x, int status, const char *why);
 // Fills the answer only (host still has the exchange).
 void bk__to_page_fill(struct bk_exchange *x, int status, const char *why);
+
+// Bytes of another protocol in place of a request: says so in the log, once a minute, and in
+// fault->why.
+void bk__to_page_foreign(const struct bk_conn *conn, struct bk_str bytes, struct bk_fault *fault);
 
 // transmit.c: decides the framing and queues the head. `whole`: nothing follows what was pushed.
 int bk__transmit_open(struct bk_exchange *x, bool whole) BK_MUST_CHECK;

@@ -160,11 +160,13 @@ parse(struct bk_conn *conn, struct bk_str in, size_t *ret_used)
         return -ENOMEM;
     }
     if (bk_unlikely(item < 0)) {
-        // Of a refused head only the request line is used, for the log, as far as it was understood.
+        // Of a refused head only the request line is used, for the log, as far as it was
+        // understood.
         head->base = x->block + conn->in_at;
         head->field_count = 0;
         head->flags = 0;
         conn->in_at = conn->in_len;
+        bk__to_page_foreign(conn, in, &fault);
         bk__conn_refuse(conn, &fault);
         return item;
     }

@@ -34,8 +34,8 @@ bk_engine_next(struct bk_engine *engine)
         struct bk_exchange *x = engine->ready_first;
         if (!x)
             return NULL;
-        // Slow applications in a row must not keep the others' bytes and deadlines waiting: the host
-        // goes through a turn in between. One a turn is always handed out.
+        // Slow applications in a row must not keep the others' bytes and deadlines waiting: the
+        // host goes through a turn in between. One a turn is always handed out.
         uint64_t now = bk_clock_mono();
         if (engine->handed_out && now > engine->loop.now + BK_MSEC)
             return NULL;

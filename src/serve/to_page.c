@@ -1,6 +1,7 @@
 // The server's own answers: refusals and the 500 page. Plain text, no byte of the request repeated.
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "base/panic.h"
 #include "serve/engine.h"
@@ -53,4 +54,27 @@ bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
         return;
     if (bk_answer_push(x, body, (size_t)len, NULL) < 0)
         x->answer.failed = true;
+}
+
+void
+bk__to_page_foreign(const struct bk_conn *conn, struct bk_str bytes, struct bk_fault *fault)
+{
+    static struct bk_log_limit tls_limit, uwsgi_limit;
+    const char *address = conn->engine->accept.listeners[conn->listener].text;
+    uint64_t now = conn->engine->loop.now;
+    char client[64];
+    unsigned held;
+    if (bytes.len >= 2 && bytes.at[0] == 0x16 && bytes.at[1] == 3) {
+        fault->why = "this port speaks plain HTTP, not TLS";
+        if (bk_log_limited(&tls_limit, now, &held))
+            bk_log(BK_LOG_WARNING, "wrong-protocol",
+                   "a TLS handshake arrived on %s from %s: use http://, or give --certfile",
+                   address, bk__conn_client(conn, client) + strlen("client "));
+    } else if (bytes.len >= 4 && bytes.at[0] == 0) {
+        fault->why = "This port speaks HTTP. In nginx: proxy_pass http://...";
+        if (bk_log_limited(&uwsgi_limit, now, &held))
+            bk_log(BK_LOG_WARNING, "wrong-protocol",
+                   "a uwsgi packet arrived on %s from %s: in nginx, use proxy_pass http://",
+                   address, bk__conn_client(conn, client) + strlen("client "));
+    }
 }

@@ -84,7 +84,7 @@ may_keep(const struct bk_exchange *x)
     const struct bk_conn *conn = x->conn;
     const struct bk_engine *engine = x->engine;
     if (!conn || !(x->head.flags & BK_HEAD_KEEP_ALIVE) || x->refused || conn->closing ||
-        engine->draining || engine->config->keep_alive == 0)
+        bk_engine_is_stopping(engine) || engine->config->keep_alive == 0)
         return false;
     if (bk_likely(conn->request_done))
         return true;

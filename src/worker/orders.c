@@ -70,6 +70,12 @@ bk_orders_stop(struct bk_orders *orders)
     free(orders);
 }
 
+void
+bk_orders_abandon(struct bk_orders *orders)
+{
+    close(orders->stop_fd);
+}
+
 static void *
 listen_to_master(void *self)
 {

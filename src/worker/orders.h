@@ -14,3 +14,5 @@ int bk_orders_start(struct bk_engine *engine, const struct bk_config *config, in
                     struct bk_orders **ret) BK_MUST_CHECK;
 // Stops and joins it. Accepts NULL.
 void bk_orders_stop(struct bk_orders *orders);
+// In a forked child, where the thread is not: closes the descriptor.
+void bk_orders_abandon(struct bk_orders *orders);

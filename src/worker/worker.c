@@ -38,6 +38,7 @@ static int take_listeners(struct bk_worker *worker);
 static void log_to_ring(void *self, const struct bk_log_record *record);
 static void log_to_terminal(void *self, const struct bk_log_record *record);
 static int number_at(struct bk_str *rest, unsigned *ret);
+static void doors_closed(void *self);
 
 int
 bk_worker_inherit(int heritage_fd, struct bk_worker **ret, char *ret_why, size_t why_room)
@@ -401,10 +402,19 @@ int
 bk_worker_ready(struct bk_worker *worker, struct bk_str facts)
 {
     atomic_store(&worker->slot->pid, getpid());
+    worker->engine->doors_closed = doors_closed;
+    worker->engine->doors_self = worker;
     int error = bk_engine_open(worker->engine);
     if (error == 0)
         tell(worker, BK_MESSAGE_READY, "%.*s", (int)facts.len, facts.at);
     return error;
+}
+
+// The master keeps its copies of the listeners open until every worker has said this.
+static void
+doors_closed(void *self)
+{
+    tell(self, BK_MESSAGE_CLOSED, "%s", "");
 }
 
 struct bk_engine *
@@ -427,6 +437,8 @@ bk_worker_abandon(struct bk_worker *worker)
     worker->abandoned = true;
     bk_log_to(NULL, NULL);  // the ring has one writing process, and that is the parent
     bk_engine_abandon(worker->engine);
+    if (worker->orders)
+        bk_orders_abandon(worker->orders);
     if (worker->channel_fd >= 0)
         close(worker->channel_fd);
     if (worker->rings) {
