@@ -230,7 +230,7 @@ bk_body_peek(struct bk_exchange *x, struct bk_str *ret)
 ssize_t
 bk_body_read(struct bk_exchange *x, void *into, size_t room)
 {
-    struct bk_str bytes;
+    struct bk_str bytes = {0};
     ssize_t got = bk_body_peek(x, &bytes);
     if (got <= 0)
         return got;

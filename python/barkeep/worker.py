@@ -68,7 +68,7 @@ def prepare(worker):
         faulthandler.enable()
     sys.argv = worker.arguments() or ["barkeep"]
     ignore_signals()
-    os.register_at_fork(after_in_child=heed_signals)
+    watch_forks()
     ignore_fork_warning()
     if sys.breakpointhook is sys.__breakpointhook__ and not os.environ.get("PYTHONBREAKPOINT"):
         sys.breakpointhook = on_breakpoint
@@ -114,12 +114,24 @@ def ignore_signal(number, frame):
     pass
 
 
-def heed_signals():
-    """In a process that the application forks signals mean again what they do in any Python program: Pool.terminate() and
-    Process.terminate() send SIGTERM and wait."""
-    for number in IGNORED_SIGNALS:
-        if signal.getsignal(number) is ignore_signal:
-            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+def watch_forks():
+    """In a process that the application forks signals mean again what they do in any Python program: Pool.terminate() sends
+    SIGTERM and waits. They are blocked meanwhile, or one that comes too early would meet our handler and be lost."""
+    masks = {}
+
+    def before():
+        masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
+
+    def in_parent():
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(_thread.get_ident()))
+
+    def in_child():
+        for number in IGNORED_SIGNALS:
+            if signal.getsignal(number) is ignore_signal:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+        in_parent()
+
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 def ignore_fork_warning():
