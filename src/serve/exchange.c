@@ -1,6 +1,7 @@
 // Exchanges: slabs, references by index and generation, what the host may read.
 #include "serve/exchange.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -185,6 +186,19 @@ bk_exchange_peer(const struct bk_exchange *x, char out[46], unsigned *ret_port)
     return bk__peer_text(&peer, out);
 }
 
+// Eight digits at once: nibbles spread over the bytes of a word, then made letters where they exceed 9.
+static void
+hex_digits(char out[8], uint32_t value)
+{
+    uint64_t x = __builtin_bswap32(value);
+    x = (x | x << 16) & UINT64_C(0x0000ffff0000ffff);
+    x = (x | x << 8) & UINT64_C(0x00ff00ff00ff00ff);
+    x = (x >> 4 | x << 8) & UINT64_C(0x0f0f0f0f0f0f0f0f);
+    uint64_t above_nine = (x + UINT64_C(0x0606060606060606)) >> 4 & UINT64_C(0x0101010101010101);
+    x = htole64(x + UINT64_C(0x3030303030303030) + above_nine * 39);
+    memcpy(out, &x, 8);
+}
+
 struct bk_str
 bk_exchange_id(struct bk_exchange *x)
 {
@@ -199,8 +213,8 @@ bk_exchange_id(struct bk_exchange *x)
     char *text = bk_arena_text(&x->arena, 16);
     if (!text)
         return BK_STR("-");
-    for (int i = 0; i < 16; i++)
-        text[i] = "0123456789abcdef"[(sum >> (60 - 4 * i)) & 15];
+    hex_digits(text, (uint32_t)(sum >> 32));
+    hex_digits(text + 8, (uint32_t)sum);
     x->id = (struct bk_str){text, 16};
     return x->id;
 }
