@@ -104,20 +104,21 @@ def active_tracer():
         if name in sys.modules:
             return name
     reaches_workers = any(os.environ.get(f"COVERAGE_PROCESS_{name}") for name in ("START", "CONFIG"))
-    watchers = [name_of(sys.gettrace()), name_of(sys.getprofile()), *monitors()]
+    watchers = [name_of(sys.gettrace(), "a tracer"), name_of(sys.getprofile(), "a profiler"), *monitors()]
     for name in filter(None, watchers):
         if not (reaches_workers and name.startswith("coverage")):
             return name
     return ""
 
 
-def name_of(function):
+def name_of(function, otherwise):
+    """The package a trace or profile function comes from."""
     if function is None:
         return ""
     owner = getattr(function, "__self__", None)
     kind = type(function if owner is None or owner is sys else owner)
-    module = kind.__module__ if kind.__module__ != "builtins" else getattr(function, "__module__", None) or "a tracer"
-    return module.split(".")[0]
+    module = kind.__module__ if kind.__module__ != "builtins" else getattr(function, "__module__", None)
+    return otherwise if module in (None, "builtins", "__main__") else module.split(".")[0]
 
 
 def monitors():

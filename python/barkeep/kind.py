@@ -4,7 +4,7 @@ framework classes are recognised by name, the rest by the parameters it takes.
 Used by loader.py for the application and by diagnose.py to list what else a module has. Works without `inspect` in the
 common cases, because importing that costs a worker two megabytes.
 """
-import sys
+from types import FunctionType, MethodType, ModuleType
 
 WSGI, ASGI = "WSGI", "ASGI"
 FACTORY = "factory"
@@ -90,19 +90,15 @@ def parameters(thing):
         function, bound = thing.__init__, 1
         if type(thing).__call__ is not type.__call__ or thing.__new__ is not object.__new__:
             return by_signature(thing)
-    elif not is_function(function):
-        function, bound = (thing.__func__, 1) if hasattr(thing, "__self__") and hasattr(thing, "__func__") else (type(thing).__call__, 1)
-    if not is_function(function):
+    elif type(thing) is not FunctionType:  # asked of the type only: a proxy may raise anything
+        function, bound = (thing.__func__ if type(thing) is MethodType else type(thing).__call__), 1
+    if type(function) is not FunctionType:
         return by_signature(thing)
     inner = getattr(function, "__wrapped__", None)
     taken = by_code(function, bound)
     if taken.any_number and not taken.names and inner is not None:  # a decorator that passes everything on
         return parameters(inner) if not isinstance(thing, type) else taken
     return taken
-
-
-def is_function(thing):
-    return type(thing) is type(is_function)
 
 
 def by_code(function, bound):
@@ -126,7 +122,7 @@ def by_signature(thing):
     import inspect
     try:
         signature = inspect.signature(thing)
-    except (ValueError, TypeError):
+    except Exception:  # ValueError and TypeError, or what a proxy raises
         return None
     kinds = inspect.Parameter
     positional = [p for p in signature.parameters.values() if p.kind in (kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD)]
@@ -159,9 +155,9 @@ def offers(module):
 
 def offered(module, name, thing):
     """Kind of one of a module's names, None when nobody would want to serve it."""
-    if isinstance(thing, type(sys)):
+    if isinstance(thing, ModuleType):
         return None
-    imported = (isinstance(thing, type) or is_function(thing)) and getattr(thing, "__module__", None) != module.__name__
+    imported = isinstance(thing, (type, FunctionType)) and getattr(thing, "__module__", None) != module.__name__
     kind = look(thing)
     takes = parameters(thing) if callable(thing) and not kind.framework else None
     if kind.framework and kind.interface:

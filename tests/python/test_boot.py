@@ -34,10 +34,11 @@ def test_surroundings_are_those_of_gunicorn(boot, write, tmp_path):
     assert worker.out.splitlines() == [f"['barkeep', 'app', '--workers', '2'] {tmp_path} __main__ None False", "[] False"]
 
 
-@pytest.mark.parametrize("flags", [(), ("-I",), ("-O",), ("-X", "dev"), ("-B", "-s")])
+@pytest.mark.parametrize("flags", [(), ("-I",), ("-O",), ("-X", "dev"), ("-B", "-s"), ("-X", "dev", "-W", "error")])
 def test_interpreter_flags(boot, write, flags):
     write("app.py", APP)
-    assert boot("app", flags=flags).code == 0
+    worker = boot("app", flags=flags)
+    assert (worker.code, worker.err) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["barkeep", "queue", "signal", "worker", "loader"])

@@ -49,6 +49,12 @@ class Bare:
     pass
 
 
+class Proxy:
+    """Like werkzeug's LocalProxy outside of a request."""
+    def __getattr__(self, name): raise RuntimeError(name)
+    __call__ = property(lambda self: self.nothing)
+
+
 def framework(module, name, *bases):
     return type(name, bases, {"__module__": module, "__call__": wsgi})()
 
@@ -66,6 +72,11 @@ def framework(module, name, *bases):
 def test_by_parameters(thing, interface):
     from barkeep import kind
     assert kind.look(thing).interface == interface
+
+
+def test_proxy_that_raises():
+    from barkeep import kind
+    assert kind.look(Proxy()).interface == "WSGI"
 
 
 @pytest.mark.parametrize("module, name, interface, shown", [

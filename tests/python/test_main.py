@@ -114,7 +114,7 @@ def test_a_tracer_keeps_it_in_this_process(traced, tmp_path):
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout) == [{"bind": ["127.0.0.1:0", 'unix:a"b'], "sendfile": False, "keep_alive": 5}, "app",
                                          ["barkeep", "app:application", "--workers", "4", "-e", "A=1"], str(tmp_path / "below")]
-    assert result.stderr.splitlines()[0] == "barkeep: info: __main__ is at work, so one worker serves in this process, without a master"
+    assert result.stderr.splitlines()[0] == "barkeep: info: a tracer is at work, so one worker serves in this process, without a master"
 
 
 def test_mistakes_are_the_native_programs(traced):
@@ -139,7 +139,7 @@ def test_questions_are_answered_by_the_native_program(traced, asked):
 @pytest.mark.parametrize("setup, name", [
     ("", ""),
     ("import types; sys.modules['debugpy'] = types.ModuleType('debugpy')", "debugpy"),
-    ("sys.setprofile(lambda *_: None)", "__main__"),
+    ("sys.setprofile(lambda *_: None)", "a profiler"),
     ("import cProfile; p = cProfile.Profile(); p.enable()", "cProfile"),
     ("import mytracer; sys.settrace(mytracer.Tracer().trace)", "mytracer"),
 ])
