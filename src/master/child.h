@@ -1,5 +1,5 @@
 // What a forked child does before it becomes another program. Async-signal-safe: the log thread may have held
-// any lock at the moment of the fork. Used by ask.c and spawn.c.
+// any lock at the moment of the fork. Used by ask.c and spawn.c; close_on_exec by the master at its start.
 #pragma once
 
 #include <stdbool.h>
@@ -8,7 +8,7 @@
 void bk_child_reset_signals(bool hangup_ignored);
 // Soft limit of descriptors up to the hard one (at most 1 Mi: programs exist that loop over all of them).
 void bk_child_raise_descriptors(void);
-// Every descriptor from 3 up becomes close-on-exec; what is meant to be inherited is opened again by name afterwards.
+// Every descriptor from 3 up becomes close-on-exec; each child then keeps what it is meant to have.
 void bk_child_close_on_exec(void);
 // Clears close-on-exec. False when `fd` is not open.
 bool bk_child_keep(int fd);

@@ -300,8 +300,10 @@ deadline_passed(struct bk_timer *timer)
         else
             bk_master_fail(master, BK_KEY_STARTUP_TIMEOUT, "",
                            "the application was not ready within --startup-timeout %s", limit);
-    } else if (member->state == BK_MEMBER_LEAVING && master->phase != BK_MASTER_QUITTING &&
-               !member->killed) {
+    } else if (member->state != BK_MEMBER_LEAVING) {
+        bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK),
+               "worker %u has closed its channel but does not end: killed", member->number);
+    } else if (master->phase != BK_MASTER_QUITTING && !member->killed) {
         bk_words_duration(member->pool->config->graceful_timeout, limit);
         bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK),
                "worker %u did not finish within --graceful-timeout %s: killed", member->number,

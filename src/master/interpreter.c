@@ -53,7 +53,7 @@ bk_interpreter_find(struct bk_interpreter *ret, const struct bk_master_start *st
         return refuse(error, BK_KEY_PYTHON_MISSING, "no interpreter '%s' in PATH", choice.typed);
     if (rc < 0)
         return refuse(error, BK_KEY_INTERNAL, "out of memory");
-    if (access(ret->python, X_OK) < 0)
+    if (eaccess(ret->python, X_OK) < 0)
         return refuse(error, BK_KEY_PYTHON_MISSING, "the interpreter %s cannot be run",
                       ret->python);
     if (!choice.by_option)
@@ -68,7 +68,7 @@ bk_interpreter_find(struct bk_interpreter *ret, const struct bk_master_start *st
     free(package);
     if (!ret->boot)
         return refuse(error, BK_KEY_INTERNAL, "out of memory");
-    if (access(ret->boot, R_OK) < 0)
+    if (eaccess(ret->boot, R_OK) < 0)
         return refuse(error, BK_KEY_WORKER_BOOT,
                       "the barkeep package is incomplete: cannot read %s", ret->boot);
     describe_place(ret, surroundings);
@@ -121,7 +121,7 @@ search_path(const struct bk_surroundings *surroundings, const char *name)
     while (bk_str_next_item(&rest, ':', &directory)) {
         int len = snprintf(path, sizeof path, "%.*s%s%s", (int)directory.len, directory.at,
                            directory.len ? "/" : "./", name);
-        if (len > 0 && (size_t)len < sizeof path && access(path, X_OK) == 0)
+        if (len > 0 && (size_t)len < sizeof path && eaccess(path, X_OK) == 0)
             return bk_surroundings_absolute(surroundings, path);
     }
     return NULL;
@@ -145,7 +145,7 @@ package_beside_program(void)
         *slash = '\0';
     }
     snprintf(boot, sizeof boot, "%s/" BOOT, path);
-    return access(boot, R_OK) == 0 ? strdup(path) : NULL;
+    return eaccess(boot, R_OK) == 0 ? strdup(path) : NULL;
 }
 
 static int

@@ -46,6 +46,7 @@ struct bk_journal {
     char *buffer;  // owns: one record
 };
 
+static int start_thread(struct bk_journal *journal);
 static int open_targets(struct bk_journal *journal, const struct bk_config *config,
                         const char **ret_name);
 static enum bk_log_shape choose_shape(const struct bk_config *config,
@@ -83,7 +84,7 @@ bk_journal_start(const struct bk_config *config, struct bk_logrings *rings, unsi
     journal->buffer = malloc(BK_LOGRING_SIZE / 4);
     int rc = journal->heads && journal->buffer ? open_targets(journal, config, ret_name) : -ENOMEM;
     if (rc == 0)
-        rc = -pthread_create(&journal->thread, NULL, run, journal);
+        rc = start_thread(journal);
     if (rc < 0) {
         release(journal);
         return rc;
@@ -131,6 +132,18 @@ bk_journal_access_default(const struct bk_config *config)
     if (config->access_logfile && config->access_logfile[0])
         return config->access_logfile;
     return isatty(STDOUT_FILENO) ? "-" : "";
+}
+
+static int
+start_thread(struct bk_journal *journal)
+{
+    pthread_attr_t attributes;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, 256 * 1024);
+    int rc = -pthread_create(&journal->thread, &attributes, run, journal);
+    pthread_attr_destroy(&attributes);
+    return rc;
 }
 
 static int

@@ -39,6 +39,12 @@ bk_log_target_open(struct bk_log_target *target, const char *name, int standard_
     *target = (struct bk_log_target){.fd = -1, .shape = BK_SHAPE_ISO};
     if (strcmp(name, "-") == 0)
         return open_fd(target, standard_fd);
+    // Opened by name they would fail where they are sockets, and be somebody else's file position
+    // where they are files.
+    if (strcmp(name, "/dev/stdout") == 0)
+        return open_fd(target, STDOUT_FILENO);
+    if (strcmp(name, "/dev/stderr") == 0)
+        return open_fd(target, STDERR_FILENO);
     if (strcmp(name, "syslog") == 0)
         return bk_log_socket_open(target, BK_LOG_SYSLOG, syslog_to);
     if (strcmp(name, "journald") == 0)
@@ -79,7 +85,7 @@ bk_log_target_flush(struct bk_log_target *target, bk_log_patience_fn patience, v
 {
     if (target->page.len == 0)
         return;
-    if (target->kind == BK_LOG_FILE)
+    if (target->kind == BK_LOG_FILE && target->type == S_IFREG)
         write_file(target);
     else
         write_fd(target, patience, self);
@@ -91,14 +97,24 @@ bk_log_target_flush(struct bk_log_target *target, bk_log_patience_fn patience, v
 int
 bk_log_target_reopen(struct bk_log_target *target)
 {
+    struct stat facts;
+
     if (target->kind != BK_LOG_FILE)
         return 0;
-    int fd = open(target->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0644);
+    // Without O_NONBLOCK a FIFO nobody reads would hold us here. The description is ours alone.
+    int fd =
+        open(target->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0644);
     if (fd < 0)
         return -errno;
+    if (fstat(fd, &facts) < 0) {
+        int rc = -errno;
+        close(fd);
+        return rc;
+    }
     if (target->fd >= 0)
         close(target->fd);
     target->fd = fd;
+    target->type = facts.st_mode & S_IFMT;
     return 0;
 }
 

@@ -13,7 +13,7 @@ struct bk_log_target {
     enum bk_log_target_kind kind;
     enum bk_log_shape shape;
     int fd;              // FILE, SYSLOG, JOURNAL: owns, -1 while it cannot be opened; FD: borrows 1 or 2
-    mode_t type;         // FD: S_IFIFO, S_IFCHR, ...
+    mode_t type;         // FD, FILE: S_IFREG, S_IFIFO, S_IFCHR, ...
     char *path;          // owns: FILE; SYSLOG, JOURNAL: socket path, or host:port
     bool udp;            // SYSLOG
     const char *tag;     // SYSLOG: borrows the config

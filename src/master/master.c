@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -88,6 +89,7 @@ set_up(struct bk_master *master)
     struct bk_master_start *start = master->start;
     int rc;
 
+    mallopt(M_ARENA_MAX, 1);  // two threads that hardly allocate need no 64 MiB each
     open_standard_descriptors();
     bk_child_close_on_exec();  // whatever our parent left open is not meant for workers
     rc = bk_signals_open(master);

@@ -141,6 +141,11 @@ report(struct bk_member *member, const char *how, const struct rusage *usage, ui
     bool looping = member->seat->backoff.deaths >= LOOP_OF_CRASHES;
     unsigned count = 0;
 
+    bk_words_duration(pause, next);
+    if (member->failed) {  // and has said so
+        bk_log(BK_LOG_INFO, NULL, "worker %u is tried again in %s", member->number, next);
+        return;
+    }
     if (looping && !bk_log_limited(&pool->crashes, now, &count))
         return;
     if (count > 0)
@@ -148,7 +153,6 @@ report(struct bk_member *member, const char *how, const struct rusage *usage, ui
     say_doing(slot, doing, sizeof doing);
     bk_words_duration(now - member->born, up);
     bk_words_size((uint64_t)usage->ru_maxrss * 1024, memory);
-    bk_words_duration(pause, next);
     bk_log(BK_LOG_ERROR, looping ? BK_MASTER_KEY(WORKER_CRASH_LOOP) : BK_MASTER_KEY(WORKER_DIED),
            "worker %u (pid %d) %s%s after %s, %s, peak RSS %s%s; the next one starts in %s",
            member->number, (int)member->pid,

@@ -295,6 +295,45 @@ TEST(targets_that_cannot_be_opened)
     finish();
 }
 
+static bool
+no_patience(void *self)
+{
+    return false;
+}
+
+TEST(standard_descriptors_by_name_and_fifos)
+{
+    struct bk_log_target target;
+    struct bk_log_record record = {
+        .level = BK_LOG_INFO, .wall_ns = 1, .pid = 7, .text = BK_STR("hello")};
+    char text[200];
+    prepare();
+    CHECK_INT(bk_log_target_open(&target, "/dev/stderr", STDOUT_FILENO, NULL), 0);
+    CHECK_INT(target.kind, BK_LOG_FD);
+    CHECK_INT(target.fd, STDERR_FILENO);
+    bk_log_target_release(&target);
+    CHECK_INT(mkfifo(path, 0600), 0);
+    CHECK_INT(bk_log_target_open(&target, path, STDOUT_FILENO, NULL),
+              -ENXIO);  // nobody reads; and no waiting for one
+    int reader = open(path, O_RDONLY | O_NONBLOCK);
+    CHECK_INT(bk_log_target_open(&target, path, STDOUT_FILENO, NULL), 0);
+    bk_log_target_add(&target, &record, no_patience, NULL);
+    bk_log_target_flush(&target, no_patience, NULL);
+    ssize_t n = read(reader, text, sizeof text);
+    CHECK(n > 0);
+    CHECK_TEXT(((struct bk_str){text, (size_t)n}),
+               "1970-01-01T00:00:00.000Z barkeep[7] info: hello\n");
+    // The reader stops reading: what does not fit is counted.
+    for (unsigned i = 0; i < 5000; i++)
+        bk_log_target_add(&target, &record, no_patience, NULL);
+    bk_log_target_flush(&target, no_patience, NULL);
+    CHECK(bk_log_target_lost(&target) > 1000);
+    CHECK_INT(bk_log_target_lost(&target), 0);
+    bk_log_target_release(&target);
+    close(reader);
+    finish();
+}
+
 static int
 daemon_socket(const char *name)
 {
