@@ -191,7 +191,7 @@ bk_logring_put(struct bk_logrings *rings, unsigned index, const struct bk_log_re
     memcpy(to, record->text.len ? record->text.at : "", entry.text_len);
     to += entry.text_len;
     memcpy(to, record->detail.len ? record->detail.at : "", entry.detail_len);
-    atomic_store_explicit(&ring->written, at + entry.size, memory_order_release);
+    atomic_store(&ring->written, at + entry.size);  // sequentially consistent, see bk_logrings_sleep
     wake(rings);
     return 0;
 }
@@ -260,7 +260,6 @@ bk_logrings_sleep(struct bk_logrings *rings)
     // Flag first, then look (the producer publishes first, then reads the flag): one of the two
     // sees the other.
     atomic_store(&memory->sleeping, 1);
-    atomic_thread_fence(memory_order_seq_cst);
     for (unsigned i = 0; i < memory->count; i++) {
         struct ring *ring = &memory->rings[i];
         if (atomic_load(&ring->written) != atomic_load(&ring->taken)) {
@@ -349,8 +348,7 @@ cut_text(struct bk_str text, size_t room)
 static void
 wake(struct bk_logrings *rings)
 {
-    atomic_thread_fence(memory_order_seq_cst);
-    if (!atomic_load_explicit(&rings->memory->sleeping, memory_order_relaxed))
+    if (!atomic_load(&rings->memory->sleeping))
         return;
     if (atomic_exchange(&rings->memory->sleeping, 0)) {
         uint64_t one = 1;
