@@ -363,31 +363,6 @@ put_own(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *cal
 
 // ---- templates ----------------------------------------------------------------------------------
 
-// Makes room for a usual request with public API only: dummies make the table double, popitem takes
-// them out again and rewinds the entry count, so that PyDict_Copy still clones the table. (`del`
-// would leave holes and stop that.)
-static int
-grow(PyObject *dict)
-{
-    PyObject *popped = NULL;
-    Py_ssize_t before = PyDict_Size(dict);
-    for (Py_ssize_t i = before; i < 30; i++) {
-        PyObject *key = PyUnicode_FromFormat("barkeep.room.%zd", i);
-        if (!key || PyDict_SetItem(dict, key, Py_None) < 0) {
-            Py_XDECREF(key);
-            return -1;
-        }
-        Py_DECREF(key);
-    }
-    while (PyDict_Size(dict) > before) {
-        popped = PyObject_CallMethod(dict, "popitem", NULL);
-        if (!popped)
-            return -1;
-        Py_DECREF(popped);
-    }
-    return 0;
-}
-
 static PyObject *
 make_template(struct bkpy_host *host, const struct bk_listener_info *listener, bool https)
 {
@@ -409,6 +384,21 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
         {words[BKPY_WORD_WSGI_RUN_ONCE], Py_False},
         {words[BKPY_WORD_WSGI_INPUT_TERMINATED], Py_True},
         {words[BKPY_WORD_WSGI_FILE_WRAPPER], (PyObject *)host->state->file_wrapper_type},
+        // Set for each request. Having them here makes the table large enough for a usual request,
+        // so that a copy need not grow. (Dummies that are taken out again would not do: popitem
+        // does not give the used-up places back.)
+        {words[BKPY_WORD_REQUEST_METHOD], Py_None},
+        {words[BKPY_WORD_PATH_INFO], Py_None},
+        {words[BKPY_WORD_QUERY_STRING], Py_None},
+        {words[BKPY_WORD_RAW_URI], Py_None},
+        {words[BKPY_WORD_REQUEST_URI], Py_None},
+        {words[BKPY_WORD_SERVER_PROTOCOL], Py_None},
+        {words[BKPY_WORD_REMOTE_ADDR], Py_None},
+        {words[BKPY_WORD_SERVER_NAME], Py_None},
+        {words[BKPY_WORD_SERVER_PORT], Py_None},
+        {words[BKPY_WORD_WSGI_INPUT], Py_None},
+        {words[BKPY_WORD_WSGI_EARLY_HINTS], Py_None},
+        {words[BKPY_WORD_REQUEST_ID], Py_None},
     };
     int result = dict && version ? 0 : -1;
     for (size_t i = 0; result == 0 && i < BK_COUNT(constants); i++)
@@ -418,8 +408,6 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
         if (result == 0)
             result = put(dict, words[BKPY_WORD_SERVER_PORT], text_of(listener->server_port));
     }
-    if (result == 0)
-        result = grow(dict);
     Py_XDECREF(version);
     if (result < 0)
         Py_CLEAR(dict);
