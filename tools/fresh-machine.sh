@@ -23,7 +23,7 @@ mkdir -p "$cache"
 if [ ! -e "$cache/base.tar" ]; then
     echo "== debootstrap"
     rm -rf "$root"
-    debootstrap --variant=minbase --include=git,make,ca-certificates bookworm "$root" "${mirror:-http://deb.debian.org/debian}" >"$cache/debootstrap.log" 2>&1 \
+    debootstrap --variant=minbase --include=git,make,ca-certificates bookworm "$root" $mirror >"$cache/debootstrap.log" 2>&1 \
         || { tail -n 20 "$cache/debootstrap.log"; exit 1; }
     tar -C "$root" -cf "$cache/base.tar" .
 fi
@@ -38,7 +38,7 @@ cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
 for file in /etc/apt/apt.conf.d/*proxy* /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
     [ ! -e "$file" ] || { mkdir -p "$root$(dirname "$file")"; cp -L "$file" "$root$file"; }
 done
-[ ! -d /opt/wheels ] || mkdir -p "$root/opt/wheels"
+[ ! -d "${PIP_FIND_LINKS:-}" ] || { mkdir -p "$root$PIP_FIND_LINKS"; cp -r "$PIP_FIND_LINKS/." "$root$PIP_FIND_LINKS/"; }
 passed=$(env | grep -E '^(PIP_|SSL_CERT|REQUESTS_CA|CURL_CA|https?_proxy|HTTPS?_PROXY|no_proxy|NO_PROXY)' || true)
 
 mount -t proc proc "$root/proc"
