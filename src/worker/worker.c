@@ -306,13 +306,18 @@ log_to_terminal(void *self, const struct bk_log_record *record)
     FILE *out = record->access ? stdout : stderr;
     pthread_mutex_lock(&worker->log_lock);
     if (!record->access)
-        fprintf(out, "%s: ", bk_log_level_name(record->level));
+        fprintf(out, "barkeep: %s: ", bk_log_level_name(record->level));
     fprintf(out, "%.*s", (int)record->text.len, record->text.at);
     if (record->key.len)
         fprintf(out, " [%.*s]", (int)record->key.len, record->key.at);
     fputc('\n', out);
-    if (record->detail.len)
-        fprintf(out, "%.*s\n", (int)record->detail.len, record->detail.at);
+    for (struct bk_str rest = record->detail; rest.len > 0;) {
+        const char *end = memchr(rest.at, '\n', rest.len);
+        size_t len = end ? (size_t)(end - rest.at) : rest.len;
+        fprintf(out, "  %.*s\n", (int)len, rest.at);
+        rest.at += len + (end != NULL);
+        rest.len -= len + (end != NULL);
+    }
     fflush(out);
     pthread_mutex_unlock(&worker->log_lock);
 }
