@@ -2,7 +2,8 @@
 import os
 import sys
 
-LINE_MAX = 500  # characters of one line
+LINE_MAX = 500         # characters of one line
+TEXT_MAX = 48 * 1024   # bytes of a text; a message to the master has 64 KiB
 
 
 def relative(path):
@@ -39,3 +40,12 @@ def clean(line, longest=LINE_MAX):
 def for_log(*lines, longest=LINE_MAX):
     """Lines as the master's log takes them: it moves to the right what stands at the margin, and nothing else."""
     return "\n".join("  " + clean(line, longest) if line.startswith("  ") else clean(line, longest) for line in lines)
+
+
+def fitting(text):
+    """Text short enough for one message to the master; what is left out of a longer one is its middle."""
+    data = text.encode()
+    if len(data) <= TEXT_MAX:
+        return text
+    head, tail = data[:TEXT_MAX // 4].rpartition(b"\n")[0], data[-TEXT_MAX // 2:].partition(b"\n")[2]
+    return b"\n".join((head, b"...", tail)).decode(errors="replace")

@@ -167,8 +167,8 @@ def load(worker):
     try:
         return loader.load(worker.setting("app"))
     except loader.Problem as problem:
-        from .words import for_log
-        worker.failed(problem.code, problem.key, for_log(problem.what, *problem.lines))
+        from .words import fitting, for_log
+        worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)))
         failure = problem.code
     finally:
         watch.stop()
@@ -195,8 +195,8 @@ class Watch:
         while not self.over.acquire(timeout=seconds):
             frame = sys._current_frames().get(self.importing)
             from .stack import stack_lines
-            from .words import for_log
-            self.worker.booting(for_log(*stack_lines(frame)))
+            from .words import fitting, for_log
+            self.worker.booting(fitting(for_log(*stack_lines(frame))))
 
     def stop(self):
         self.over.release()

@@ -179,6 +179,17 @@ def test_failure_is_told_in_lines_for_the_log(boot, write):
     assert (worker.code, worker.out, worker.err) == (4, "", "")
 
 
+def test_failure_that_is_too_long_for_a_message(boot, write):
+    line = "x = 0  # " + "\u20ac" * 480
+    functions = "\n".join(f"def f{n}(): f{n + 1}()  # {line}" for n in range(60))
+    write("app.py", functions + "\ndef f60():\n  try: raise KeyError(1)\n  except KeyError: raise ValueError('the end')\n"
+                    "try: f0()\nexcept ValueError:\n  f0()\n")
+    text = boot("app").failure[2]
+    assert 30 * 1024 < len(text.encode()) <= 48 * 1024
+    assert text.startswith("'app' raised ValueError while being imported\n") and "\n...\n" in text
+    assert text.endswith("ValueError: the end")
+
+
 def test_failed_import_ends_in_time_too(boot, write):
     write("app.py", """
     import threading, time
