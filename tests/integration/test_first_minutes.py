@@ -184,7 +184,8 @@ def run_as_nobody(*words, cwd):
     for folder in (cwd, *cwd.parents):
         if folder.stat().st_mode & 0o5 != 0o5 and folder != folder.parent:
             folder.chmod(folder.stat().st_mode | 0o5)
-    if subprocess.run(["setpriv", "--reuid=65534", "--clear-groups", PYTHON, "-c", "1"], capture_output=True).returncode:
+    probe = "import os, sys; sys.exit(not os.access(os.path.realpath(sys.executable), os.X_OK))"
+    if subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, "-c", probe], capture_output=True).returncode:
         pytest.skip("this interpreter cannot be read by another user")
     with Terminal("--reuid=65534", "--regid=65534", "--clear-groups", os.path.join(os.path.dirname(PYTHON), "barkeep"), *words, cwd=cwd,
                   command="setpriv") as terminal:

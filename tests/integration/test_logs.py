@@ -206,10 +206,10 @@ def test_secrets_are_not_logged(serve, secret):
 
 def test_the_log_says_how_a_worker_died(serve):
     server = serve("everything")
-    server.expected_alarm = "Fatal Python error"
+    server.expected_alarm = "Fatal Python error|AddressSanitizer"
     worker = server.worker()
     os.kill(worker, signal.SIGSEGV)
-    server.wait_log(rf"worker 1 \(pid {worker}\).*SIGSEGV")
+    server.wait_log(rf"worker 1 \(pid {worker}\).*SIG(SEGV|ABRT)")
 
 
 def test_bad_log_file_is_an_error_at_start(serve):

@@ -108,7 +108,7 @@ class Conn:
             return False
         if deadline is not None:
             left = deadline - time.monotonic()
-            if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+            if left <= 0 or not self.readable(left):
                 raise TimeoutError(f"nothing came; so far {self.buffer[-300:]!r}")
         try:
             data = self.sock.recv(65536)
@@ -158,8 +158,13 @@ class Conn:
         """True when nothing arrives for a while (an absence can only be waited for)."""
         if self.buffer:
             return False
-        readable, _, _ = select.select([self.sock], [], [], seconds)
-        return not readable
+        return not self.readable(seconds)
+
+    def readable(self, seconds):
+        """Waits for bytes or the end; by poll, because the tests open more descriptors than select takes."""
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return bool(poll.poll(max(0, seconds) * 1000))
 
     def response(self, method="GET"):
         """The next final response; interim ones are kept in its `interim` list."""
