@@ -12,5 +12,5 @@ struct bk_fault {
 // Fills *fault and returns -EPROTO, so that a parser can write `return bk_fault_set(f, 400, "...");`.
 int bk_fault_set(struct bk_fault *fault, int status, const char *why);
 
-// Short name of an errno value: "ECONNRESET"; "E?" when unknown. Never NULL.
+// Short name of an errno value, also a negative one: "ECONNRESET"; "E?" when unknown. Never NULL.
 const char *bk_err_name(int error);

@@ -65,9 +65,8 @@ bk_str_parse_u64(struct bk_str s, uint64_t max, uint64_t *ret)
         unsigned digit = (unsigned)(unsigned char)s.at[i] - '0';
         if (digit > 9)
             return -EINVAL;
-        if (bk_unlikely(value > (UINT64_MAX - 9) / 10))
-            over = true;
-        value = value * 10 + digit;
+        over |= __builtin_mul_overflow(value, 10, &value);
+        over |= __builtin_add_overflow(value, digit, &value);
     }
     if (over || value > max)
         return -ERANGE;
@@ -109,27 +108,34 @@ bk_str_escape(char *out, size_t room, struct bk_str s)
     return len;
 }
 
+#define DISTANCE_MAX 64  // longer texts are never "near"
+
+// Insertions, deletions, replacements, swaps of neighbours ("gevetn") count one each, case nothing.
 unsigned
 bk_str_distance(struct bk_str a, struct bk_str b, unsigned limit)
 {
-    unsigned row[65];
-    if (a.len >= 64 || b.len >= 64)
+    unsigned rows[3][DISTANCE_MAX];
+    if (a.len >= DISTANCE_MAX || b.len >= DISTANCE_MAX)
         return limit + 1;
-    for (unsigned j = 0; j <= b.len; j++)
-        row[j] = j;
+    for (unsigned k = 0; k <= b.len; k++)
+        rows[0][k] = k;
     for (unsigned i = 1; i <= a.len; i++) {
-        unsigned diagonal = row[0];
+        unsigned *row = rows[i % 3];
+        const unsigned *above = rows[(i + 2) % 3], *two_above = rows[(i + 1) % 3];
         row[0] = i;
-        for (unsigned j = 1; j <= b.len; j++) {
-            unsigned above = row[j];
-            unsigned best = diagonal + (lower(a.at[i - 1]) != lower(b.at[j - 1]));
-            if (above + 1 < best)
-                best = above + 1;
-            if (row[j - 1] + 1 < best)
-                best = row[j - 1] + 1;
-            row[j] = best;
-            diagonal = above;
+        for (unsigned k = 1; k <= b.len; k++) {
+            unsigned char x = lower(a.at[i - 1]), y = lower(b.at[k - 1]);
+            unsigned least = above[k - 1] + (x != y);
+            if (above[k] + 1 < least)
+                least = above[k] + 1;
+            if (row[k - 1] + 1 < least)
+                least = row[k - 1] + 1;
+            bool swap = i > 1 && k > 1 && x == lower(b.at[k - 2]) && lower(a.at[i - 2]) == y;
+            if (swap && two_above[k - 2] + 1 < least)
+                least = two_above[k - 2] + 1;
+            row[k] = least;
         }
     }
-    return row[b.len] > limit ? limit + 1 : row[b.len];
+    unsigned distance = rows[a.len % 3][b.len];
+    return distance > limit ? limit + 1 : distance;
 }

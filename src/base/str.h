@@ -38,7 +38,8 @@ bool bk_str_starts(struct bk_str s, struct bk_str prefix);
 struct bk_str bk_str_trim(struct bk_str s);
 
 // Takes the next element of a comma list (RFC 9110 §5.6.1) out of *rest, trimmed; false at the end.
-// Empty elements are returned as empty strings: the caller decides whether they matter.
+// Empty elements are returned as empty strings: the caller decides whether they matter. "" is one empty element, a
+// *rest that is NULL has none.
 bool bk_str_next_item(struct bk_str *rest, char separator, struct bk_str *ret_item);
 
 // 1*DIGIT into *ret: -EINVAL when not only digits or empty, -ERANGE above `max`. No sign, no space.
@@ -51,5 +52,5 @@ size_t bk_str_format_u64(char *out, uint64_t value);
 // Writes at most `room` bytes without NUL, whole escapes only; returns bytes written.
 size_t bk_str_escape(char *out, size_t room, struct bk_str s);
 
-// Edit distance capped at `limit` (+1 when larger); for "near:" hints only.
+// Edit distance without regard to case, a swap counts one; capped at `limit` (+1 when larger). For "near:" hints only.
 unsigned bk_str_distance(struct bk_str a, struct bk_str b, unsigned limit);
