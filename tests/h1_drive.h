@@ -7,8 +7,8 @@
 //     end
 //     fault 400 bare LF in a field        (last line; or "idle", "in a head", "in a body")
 //
-// Every offer is a fresh allocation of the exact size, so that AddressSanitizer sees a read behind it, and the head handed
-// in is rubbish, because a connection gives no promise to offer the same one again.
+// Every offer is a fresh allocation of the exact size, so that AddressSanitizer sees a read behind it, and the head
+// handed in is rubbish, because a connection gives no promise to offer the same one again.
 #pragma once
 
 #include <stdarg.h>
@@ -54,8 +54,8 @@ drive_say(struct transcript *t, const char *format, ...)
 static void
 drive_add_head(struct transcript *t, const struct bk_head *head)
 {
-    static const char *const flags[] = {"KEEP_ALIVE", "HAS_LENGTH", "CHUNKED", "EXPECT", "UPGRADE", "ABSOLUTE", "SAY_KEEP",
-                                        "TRAILERS_OK"};
+    static const char *const flags[] = {"KEEP_ALIVE", "HAS_LENGTH", "CHUNKED",  "EXPECT",
+                                        "UPGRADE",    "ABSOLUTE",   "SAY_KEEP", "TRAILERS_OK"};
     drive_add(t, head->base + head->method, head->method_len);
     drive_add(t, " ", 1);
     drive_add(t, head->base + head->path, head->path_len);
@@ -105,7 +105,8 @@ drive_once(struct drive *drive, size_t end)
     memset(&head, 0xa5, sizeof head);
     memset(fields, 0xa5, sizeof fields);
     head.fields = fields;
-    int item = drive->codec.ops->next(&drive->codec, (struct bk_str){copy, len}, drive->limits, &head, &used, &data, &fault);
+    int item =
+        drive->codec.ops->next(&drive->codec, (struct bk_str){copy, len}, drive->limits, &head, &used, &data, &fault);
     if (item == BK_ITEM_HEAD)
         drive_add_head(t, &head);
     if (item >= 0 && data.len) {
@@ -149,7 +150,7 @@ drive_bytes(const char *bytes, size_t len, const struct bk_codec_limits *limits,
     return t;
 }
 
-static bool
+__attribute__((unused)) static bool
 drive_same(const struct transcript *a, const struct transcript *b)
 {
     return a->len == b->len && memcmp(a->text, b->text, a->len) == 0;

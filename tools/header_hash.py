@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Finds the multiplier and the table of src/proto/headers.c's perfect hash, and writes them into that file.
+"""Finds the perfect hash of the known field names and writes src/proto/headers_hash.h.
 
 Run it after a name was added to BK_HEADERS in src/proto/headers.h; tests/unit/test_headers.c fails until then.
 `--check` only says whether the file is up to date.
@@ -10,28 +10,24 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-HEADER, SOURCE = ROOT / "src/proto/headers.h", ROOT / "src/proto/headers.c"
-BITS = 9  # twice as many slots would find a factor at once, half as many only after a minute
-BEGIN, END = "// begin of tools/header_hash.py's output\n", "// end of tools/header_hash.py's output\n"
+HEADER, MADE = ROOT / "src/proto/headers.h", ROOT / "src/proto/headers_hash.h"
+BITS = 9  # with 9 a factor is found at once, with 8 only after a minute
 
 
 def main():
     rows = re.findall(r'X\((\w+), "([^"]+)"\)', HEADER.read_text())
-    text = SOURCE.read_text()
-    before, rest = text.split(BEGIN)
-    old, after = rest.split(END)
-    old_factor = re.search(r"UINT64_C\((0x\w+)\)", old)
-    factor = find(rows, int(old_factor[1], 16) if old_factor else 1)
-    made = before + BEGIN + render(rows, factor) + END + after
+    old = MADE.read_text() if MADE.exists() else ""
+    old_factor = re.search(r"FACTOR UINT64_C\((0x\w+)\)", old)
+    made = render(rows, find(rows, int(old_factor[1], 16) if old_factor else 1))
     if "--check" in sys.argv[1:]:
-        print("1 passed, 0 failed" if made == text else f"{SOURCE.name} is out of date: run {Path(__file__).name}\n0 passed, 1 failed")
-        return made != text
-    SOURCE.write_text(made)
+        print("1 passed, 0 failed" if made == old else f"{MADE.name} is out of date: run tools/header_hash.py\n0 passed, 1 failed")
+        return made != old
+    MADE.write_text(made)
     return 0
 
 
 def key(name):
-    """The same as the C: first four bytes, last four bytes (little-endian, 0x20 set in each) and the length."""
+    """The same as in headers_find.h: first four bytes, last four bytes (little-endian, 0x20 set in each) and the length."""
     raw = name.lower().encode()
     first = int.from_bytes((raw + b"  ")[:4], "little") | 0x20202020
     last = int.from_bytes(raw[-4:], "little") | 0x20202020 if len(raw) >= 4 else first
@@ -53,11 +49,13 @@ def slot(k, factor):
 
 
 def render(rows, factor):
-    lines = [f"#define FACTOR UINT64_C({factor:#018x})\n", f"#define HASH_BITS {BITS}\n",
-             "static const uint8_t slots[1 << HASH_BITS] = {\n"]
-    for number, identifier in sorted((slot(key(name), factor), identifier) for identifier, name in rows):
-        lines.append(f"    [{number}] = BK_HEADER_{identifier},\n")
-    return "".join(lines) + "};\n"
+    lines = ["// Made by tools/header_hash.py from BK_HEADERS: the perfect hash of headers_find.h. Do not edit.\n#pragma once\n\n",
+             f"#define BK__HEADER_FACTOR UINT64_C({factor:#018x})\n#define BK__HEADER_HASH_BITS {BITS}\n\n",
+             "// slot, id, key of the name\n#define BK__HEADER_HASHES(X) \\\n"]
+    made = sorted((slot(key(name), factor), identifier, key(name)) for identifier, name in rows)
+    lines += [f"    X({number}, {identifier}, UINT64_C({k:#018x})) \\\n" for number, identifier, k in made]
+    lines[-1] = lines[-1].replace(" \\\n", "\n")
+    return "".join(lines)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-// Classes of bytes in HTTP, one table for all of them (RFC 9110 §5.5, §5.6; RFC 3986 §2, §3.2.2). Used inside proto only.
+// Classes of bytes in HTTP, one table for all of them (RFC 9110 §5.5, §5.6; RFC 3986 §2, §3.2.2). Used inside proto
+// only.
 #pragma once
 
 #include <stdbool.h>

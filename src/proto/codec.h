@@ -19,7 +19,7 @@ enum bk_codec_item {
     BK_ITEM_MORE,  // nothing whole yet: read on
     BK_ITEM_HEAD,  // *head is complete; the connection decides what becomes of it before it asks on
     BK_ITEM_DATA,  // body bytes
-    BK_ITEM_END,   // the request is complete, trailers included
+    BK_ITEM_END,   // the request is complete, trailers included; may come with the last body bytes
 };
 
 // State of one connection's codec; a union so that a connection needs no second allocation.
@@ -42,7 +42,7 @@ struct bk_codec_ops {
     // Returns the item or -EPROTO with *fault.
     int (*next)(struct bk_codec *codec, struct bk_str in, const struct bk_codec_limits *limits, struct bk_head *head,
                 size_t *ret_used, struct bk_str *ret_data, struct bk_fault *fault);
-    // Upper bound and bytes of a response head, and the framing around `len` body bytes (before, after; at most 18 each).
+    // Upper bound and bytes of a response head.
     size_t (*head_bound)(const struct bk_h1_answer *answer);
     size_t (*write_head)(char *out, const struct bk_h1_answer *answer);
 };

@@ -1,10 +1,11 @@
-// The HTTP/1.x codec: head, body, next head. serve/conn drives it through codec.h and owns the bytes.
+// The HTTP/1.x codec: head, body, next head. serve/conn drives it through codec.h and owns the
+ // bytes.
 #include "proto/codec.h"
 
 #include "base/banned.h"
 
-static int next_body(struct bk_codec *codec, struct bk_str in, size_t *ret_used, struct bk_str *ret_data,
-                     struct bk_fault *fault);
+static int next_body(struct bk_codec *codec, struct bk_str in, size_t *ret_used,
+                     struct bk_str *ret_data, struct bk_fault *fault);
 
 static void
 reset(struct bk_codec *codec)
@@ -14,8 +15,8 @@ reset(struct bk_codec *codec)
 }
 
 static int
-next(struct bk_codec *codec, struct bk_str in, const struct bk_codec_limits *limits, struct bk_head *head,
-     size_t *ret_used, struct bk_str *ret_data, struct bk_fault *fault)
+next(struct bk_codec *codec, struct bk_str in, const struct bk_codec_limits *limits,
+     struct bk_head *head, size_t *ret_used, struct bk_str *ret_data, struct bk_fault *fault)
 {
     *ret_used = 0;
     *ret_data = (struct bk_str){NULL, 0};
@@ -33,7 +34,8 @@ next(struct bk_codec *codec, struct bk_str in, const struct bk_codec_limits *lim
 }
 
 static int
-next_body(struct bk_codec *codec, struct bk_str in, size_t *ret_used, struct bk_str *ret_data, struct bk_fault *fault)
+next_body(struct bk_codec *codec, struct bk_str in, size_t *ret_used, struct bk_str *ret_data,
+          struct bk_fault *fault)
 {
     int done = bk_h1_body_feed(&codec->h1.body, in, ret_used, ret_data, fault);
     if (done < 0)

@@ -1,5 +1,6 @@
-// Request bodies of HTTP/1.x: a length, or chunks with extensions and trailers that are checked and dropped. A state
-// machine that holds no bytes: body bytes are handed on where they lie, everything else is looked at once and forgotten.
+// Request bodies of HTTP/1.x: a length, or chunks with extensions and trailers that are checked and
+// dropped. A state machine that holds no bytes: body bytes are handed on where they lie, everything
+// else is looked at once and forgotten.
 #include "proto/h1_body.h"
 
 #include <errno.h>
@@ -17,16 +18,26 @@
 #define TINY_MAX (256 * 1024)      // so many in a row are an attack (CH9); an honest client that writes word by word stays below
 
 enum state {
-    IN_NOTHING,   // complete
+    IN_NOTHING,  // complete
     IN_LENGTH,
-    IN_SIZE,      // chunk size digits
-    IN_EXT_START, // behind ';', blanks allowed
-    IN_EXT_NAME, IN_EXT_NAME_END, IN_EXT_VALUE_START, IN_EXT_VALUE, IN_EXT_QUOTED, IN_EXT_ESCAPE, IN_EXT_VALUE_END,
-    IN_EXT_BLANK, // blanks behind a value: only another extension may follow
+    IN_SIZE,  // chunk size digits
+    IN_EXT_START,  // behind ';', blanks allowed
+    IN_EXT_NAME,
+    IN_EXT_NAME_END,
+    IN_EXT_VALUE_START,
+    IN_EXT_VALUE,
+    IN_EXT_QUOTED,
+    IN_EXT_ESCAPE,
+    IN_EXT_VALUE_END,
+    IN_EXT_BLANK,  // blanks behind a value: only another extension may follow
     IN_SIZE_LF,
-    IN_DATA, IN_DATA_CR, IN_DATA_LF,
-    IN_TRAILER,   // start of a trailer line or of the last empty line
-    IN_TRAILER_NAME, IN_TRAILER_VALUE, IN_TRAILER_LF,
+    IN_DATA,
+    IN_DATA_CR,
+    IN_DATA_LF,
+    IN_TRAILER,  // start of a trailer line or of the last empty line
+    IN_TRAILER_NAME,
+    IN_TRAILER_VALUE,
+    IN_TRAILER_LF,
     IN_LAST_LF,
 };
 
@@ -37,7 +48,8 @@ static int step_frame(struct bk_h1_body *body, char c, struct bk_fault *fault);
 static int step_trailer(struct bk_h1_body *body, char c, struct bk_fault *fault);
 
 int
-bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t max, struct bk_fault *fault)
+bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t max,
+                 struct bk_fault *fault)
 {
     *body = (struct bk_h1_body){.max = max};
     if (head->flags & BK_HEAD_CHUNKED) {
@@ -54,8 +66,8 @@ bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t m
 }
 
 int
-bk_h1_body_feed(struct bk_h1_body *body, struct bk_str in, size_t *ret_used, struct bk_str *ret_data,
-                struct bk_fault *fault)
+bk_h1_body_feed(struct bk_h1_body *body, struct bk_str in, size_t *ret_used,
+                struct bk_str *ret_data, struct bk_fault *fault)
 {
     size_t at = 0;
     *ret_data = (struct bk_str){in.at, 0};
@@ -116,7 +128,8 @@ step_size(struct bk_h1_body *body, char c, struct bk_fault *fault)
     if (body->digits == 0)
         return bk_fault_set(fault, 400, "chunk without a size");
     if (c != '\r' && c != ';')
-        return bk_fault_set(fault, 400, c == '\n' ? "bare LF behind a chunk size" : "bad byte in a chunk size");
+        return bk_fault_set(fault, 400,
+                            c == '\n' ? "bare LF behind a chunk size" : "bad byte in a chunk size");
     body->line_len = body->digits;
     body->state = c == ';' ? IN_EXT_START : IN_SIZE_LF;
     return c == ';' ? count_extension(body, fault) : 0;
@@ -132,7 +145,8 @@ count_extension(struct bk_h1_body *body, struct bk_fault *fault)
 
 static int next_extension_state(unsigned state, char c);
 
-// chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), RFC 9112 §7.1.1, but no BWS behind the size.
+// chunk-ext = *( BWS ";" BWS name [ BWS "=" BWS ( token / quoted-string ) ] ), RFC 9112 §7.1.1, but
+// no BWS behind the size.
 static int
 step_extension(struct bk_h1_body *body, char c, struct bk_fault *fault)
 {
@@ -140,7 +154,8 @@ step_extension(struct bk_h1_body *body, char c, struct bk_fault *fault)
     if (c != '\r' && count_extension(body, fault) < 0)
         return -EPROTO;
     if (next < 0)
-        return bk_fault_set(fault, 400, c == '\n' ? "bare LF in a chunk extension" : "malformed chunk extension");
+        return bk_fault_set(
+            fault, 400, c == '\n' ? "bare LF in a chunk extension" : "malformed chunk extension");
     body->state = (uint8_t)next;
     return 0;
 }
@@ -156,15 +171,25 @@ next_extension_state(unsigned state, char c)
     case IN_EXT_START:
         return blank ? IN_EXT_START : token ? IN_EXT_NAME : -1;
     case IN_EXT_NAME:
-        return token ? IN_EXT_NAME : blank ? IN_EXT_NAME_END : c == '=' ? IN_EXT_VALUE_START : ends ? end : -1;
+        return token      ? IN_EXT_NAME
+               : blank    ? IN_EXT_NAME_END
+               : c == '=' ? IN_EXT_VALUE_START
+               : ends     ? end
+                          : -1;
     case IN_EXT_NAME_END:
-        return blank ? IN_EXT_NAME_END : c == '=' ? IN_EXT_VALUE_START : c == ';' ? IN_EXT_START : -1;
+        return blank      ? IN_EXT_NAME_END
+               : c == '=' ? IN_EXT_VALUE_START
+               : c == ';' ? IN_EXT_START
+                          : -1;
     case IN_EXT_VALUE_START:
         return blank ? IN_EXT_VALUE_START : token ? IN_EXT_VALUE : c == '"' ? IN_EXT_QUOTED : -1;
     case IN_EXT_VALUE:
         return token ? IN_EXT_VALUE : blank ? IN_EXT_BLANK : ends ? end : -1;
     case IN_EXT_QUOTED:
-        return bk__char_is(c, BK__CHAR_QUOTED) ? IN_EXT_QUOTED : c == '"' ? IN_EXT_VALUE_END : c == '\\' ? IN_EXT_ESCAPE : -1;
+        return bk__char_is(c, BK__CHAR_QUOTED) ? IN_EXT_QUOTED
+               : c == '"'                      ? IN_EXT_VALUE_END
+               : c == '\\'                     ? IN_EXT_ESCAPE
+                                               : -1;
     case IN_EXT_ESCAPE:
         return bk__char_is(c, BK__CHAR_VALUE) ? IN_EXT_QUOTED : -1;
     case IN_EXT_VALUE_END:
@@ -213,7 +238,7 @@ begin_chunk(struct bk_h1_body *body, struct bk_fault *fault)
     return 0;
 }
 
-// ---- trailers ----------------------------------------------------------------------------------------------------
+// ---- trailers -----------------------------------------------------------------------------------
 
 static int end_trailer_name(struct bk_h1_body *body, struct bk_fault *fault);
 
@@ -254,19 +279,34 @@ step_trailer(struct bk_h1_body *body, char c, struct bk_fault *fault)
     return 0;
 }
 
-// Trailers are dropped; one that would mean something for framing, routing or authentication (RFC 9110 §6.5.1) is an attempt.
+// Trailers are dropped; one that would mean something for framing, routing or authentication (RFC
+// 9110 §6.5.1) is an attempt.
 static int
 end_trailer_name(struct bk_h1_body *body, struct bk_fault *fault)
 {
     static const uint8_t forbidden[] = {
-        BK_HEADER_AUTHORIZATION, BK_HEADER_CONNECTION, BK_HEADER_CONTENT_ENCODING, BK_HEADER_CONTENT_LENGTH,
-        BK_HEADER_CONTENT_RANGE, BK_HEADER_CONTENT_TYPE, BK_HEADER_COOKIE, BK_HEADER_EXPECT, BK_HEADER_HOST,
-        BK_HEADER_KEEP_ALIVE, BK_HEADER_MAX_FORWARDS, BK_HEADER_PROXY_AUTHORIZATION, BK_HEADER_TE, BK_HEADER_TRAILER,
-        BK_HEADER_TRANSFER_ENCODING, BK_HEADER_UPGRADE,
+        BK_HEADER_AUTHORIZATION,
+        BK_HEADER_CONNECTION,
+        BK_HEADER_CONTENT_ENCODING,
+        BK_HEADER_CONTENT_LENGTH,
+        BK_HEADER_CONTENT_RANGE,
+        BK_HEADER_CONTENT_TYPE,
+        BK_HEADER_COOKIE,
+        BK_HEADER_EXPECT,
+        BK_HEADER_HOST,
+        BK_HEADER_KEEP_ALIVE,
+        BK_HEADER_MAX_FORWARDS,
+        BK_HEADER_PROXY_AUTHORIZATION,
+        BK_HEADER_TE,
+        BK_HEADER_TRAILER,
+        BK_HEADER_TRANSFER_ENCODING,
+        BK_HEADER_UPGRADE,
     };
     if (body->line_len == 0)
         return bk_fault_set(fault, 400, "empty trailer name");
-    enum bk_header id = body->line_len <= sizeof body->trailer ? bk_header_id(body->trailer, body->line_len) : BK_HEADER_OTHER;
+    enum bk_header id = body->line_len <= sizeof body->trailer
+                            ? bk_header_id(body->trailer, body->line_len)
+                            : BK_HEADER_OTHER;
     for (unsigned i = 0; id != BK_HEADER_OTHER && i < sizeof forbidden; i++)
         if (forbidden[i] == id)
             return bk_fault_set(fault, 400, "forbidden trailer");

@@ -18,9 +18,10 @@ struct bk_h1_body {
 };
 
 // Prepares for the body `head` announces. A Content-Length above `max` is found here: -EPROTO with 413.
-int bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t max, struct bk_fault *fault) BK_MUST_CHECK;
+int bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t max,
+                     struct bk_fault *fault) BK_MUST_CHECK;
 
-// Eats from in: *ret_used bytes, of which *ret_data (inside `in`, may be empty) is body. Call again with the rest while it
-// returns 0 and *ret_used > 0. 1: the body is complete (trailers included). -EPROTO: *fault.
+// Eats from in: *ret_used bytes, of which *ret_data (inside `in`, may be empty) is body. Call again with the rest while
+// it returns 0 and *ret_used > 0. 1: the body is complete (trailers included). -EPROTO: *fault.
 int bk_h1_body_feed(struct bk_h1_body *body, struct bk_str in, size_t *ret_used, struct bk_str *ret_data,
                     struct bk_fault *fault) BK_MUST_CHECK;

@@ -1,5 +1,5 @@
-// What the fields of a request head mean for its connection: Host, framing, Connection, Expect, Upgrade, TE. Called by
-// h1_parse.c when the last line is cut.
+// What the fields of a request head mean for its connection: Host, framing, Connection, Expect,
+// Upgrade, TE. Called by h1_parse.c when the last line is cut.
 #include "proto/h1_internal.h"
 
 #include <errno.h>
@@ -8,26 +8,41 @@
 
 #include "base/banned.h"
 
-// Two of these in one request are two opinions: two readers could each believe another one (RFC 9110 §5.3, RFC 6455 §11.3).
-#define SINGLETONS(X) \
-    X(HOST) X(CONTENT_LENGTH) X(CONTENT_TYPE) X(CONTENT_RANGE) X(AUTHORIZATION) X(PROXY_AUTHORIZATION) X(EXPECT) \
-    X(IF_MODIFIED_SINCE) X(IF_UNMODIFIED_SINCE) X(IF_RANGE) X(RANGE) X(MAX_FORWARDS) X(ORIGIN) X(SEC_WEBSOCKET_KEY)
+// Two of these in one request are two opinions: two readers could each believe another one (RFC
+// 9110 §5.3, RFC 6455 §11.3). Fields that only inform (User-Agent, Referer) are left to the
+// application.
+const uint8_t bk__h1_single[BK_HEADER_COUNT] = {
+    [BK_HEADER_AUTHORIZATION] = 1,
+    [BK_HEADER_CONTENT_LENGTH] = 1,
+    [BK_HEADER_CONTENT_RANGE] = 1,
+    [BK_HEADER_CONTENT_TYPE] = 1,
+    [BK_HEADER_EXPECT] = 1,
+    [BK_HEADER_HOST] = 1,
+    [BK_HEADER_IF_MODIFIED_SINCE] = 1,
+    [BK_HEADER_IF_RANGE] = 1,
+    [BK_HEADER_IF_UNMODIFIED_SINCE] = 1,
+    [BK_HEADER_MAX_FORWARDS] = 1,
+    [BK_HEADER_ORIGIN] = 1,
+    [BK_HEADER_PROXY_AUTHORIZATION] = 1,
+    [BK_HEADER_RANGE] = 1,
+    [BK_HEADER_SEC_WEBSOCKET_KEY] = 1,
+};
 
-#define BIT(id, word) (BK_HEADER_##id >> 6 == (word) ? UINT64_C(1) << (BK_HEADER_##id & 63) : 0)
-#define LOW(id) | BIT(id, 0)
-#define HIGH(id) | BIT(id, 1)
-
-static int judge_host(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault);
-static int judge_codings(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault);
-static int judge_length(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault);
-static int judge_expect(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault);
+static int judge_host(struct bk_head *head, const struct bk__h1_found *found,
+                      struct bk_fault *fault);
+static int judge_codings(struct bk_head *head, const struct bk__h1_found *found,
+                         struct bk_fault *fault);
+static int judge_length(struct bk_head *head, const struct bk__h1_found *found,
+                        struct bk_fault *fault);
+static int judge_expect(struct bk_head *head, const struct bk__h1_found *found,
+                        struct bk_fault *fault);
 static void read_connection(struct bk_head *head, const struct bk__h1_found *found);
 static void read_te(struct bk_head *head);
 
 static inline bool
 has(const struct bk__h1_found *found, unsigned id)
 {
-    return found->seen[id >> 6] >> (id & 63) & 1;
+    return found->lines[id];
 }
 
 static inline struct bk_str
@@ -46,7 +61,7 @@ int
 bk__h1_judge(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault)
 {
     int error = 0;
-    if (bk_unlikely(found->again[0] & (0 SINGLETONS(LOW)) || found->again[1] & (0 SINGLETONS(HIGH))))
+    if (bk_unlikely(found->twice))
         return bk_fault_set(fault, 400, "a field that may come once came twice");
     error = judge_host(head, found, fault);
     if (!error && has(found, BK_HEADER_TRANSFER_ENCODING))
@@ -74,7 +89,8 @@ judge_host(struct bk_head *head, const struct bk__h1_found *found, struct bk_fau
     return 0;
 }
 
-// One walk over the list of all Transfer-Encoding lines (RFC 9112 §6.1, §6.3). Only "chunked" alone is spoken here.
+// One walk over the list of all Transfer-Encoding lines (RFC 9112 §6.1, §6.3). Only "chunked" alone
+// is spoken here.
 static int
 judge_codings(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault)
 {
@@ -109,7 +125,8 @@ judge_codings(struct bk_head *head, const struct bk__h1_found *found, struct bk_
 static int
 judge_length(struct bk_head *head, const struct bk__h1_found *found, struct bk_fault *fault)
 {
-    int error = bk_str_parse_u64(last_value(head, found, BK_HEADER_CONTENT_LENGTH), INT64_MAX, &head->content_length);
+    int error = bk_str_parse_u64(last_value(head, found, BK_HEADER_CONTENT_LENGTH), INT64_MAX,
+                                 &head->content_length);
     if (error == -ERANGE)
         return bk_fault_set(fault, 413, "Content-Length beyond 63 bits");
     if (error < 0)
@@ -118,34 +135,50 @@ judge_length(struct bk_head *head, const struct bk__h1_found *found, struct bk_f
     return 0;
 }
 
+static unsigned read_options(struct bk_str list);
+
+enum { SAYS_CLOSE = 1, SAYS_KEEP = 2, SAYS_UPGRADE = 4 };
+
 // All Connection lines are one list; `close` anywhere in it wins (RFC 9112 §9.3).
 static void
 read_connection(struct bk_head *head, const struct bk__h1_found *found)
 {
-    bool close = false, keep = false, upgrade = false;
-    for (unsigned i = 0; i < head->field_count; i++) {
-        if (head->fields[i].id != BK_HEADER_CONNECTION)
-            continue;
-        struct bk_str rest = value_of(head, &head->fields[i]), item;
-        while (bk_str_next_item(&rest, ',', &item)) {
-            close |= item.len == 5 && bk_str_equal_nocase(item, BK_STR("close"));
-            keep |= item.len == 10 && bk_str_equal_nocase(item, BK_STR("keep-alive"));
-            upgrade |= item.len == 7 && bk_str_equal_nocase(item, BK_STR("upgrade"));
-        }
-    }
-    if (close)
+    unsigned said = 0, last = found->where[BK_HEADER_CONNECTION];
+    for (unsigned i = found->lines[BK_HEADER_CONNECTION] > 1 ? 0 : last; i <= last; i++)
+        if (head->fields[i].id == BK_HEADER_CONNECTION)
+            said |= read_options(value_of(head, &head->fields[i]));
+    if (said & SAYS_CLOSE)
         head->flags &= ~(uint32_t)BK_HEAD_KEEP_ALIVE;
-    else if (keep && head->minor == 0)
+    else if (said & SAYS_KEEP && head->minor == 0)
         head->flags |= BK_HEAD_KEEP_ALIVE | BK_HEAD_SAY_KEEP;
-    if (upgrade && head->minor >= 1 && has(found, BK_HEADER_UPGRADE))
+    if (said & SAYS_UPGRADE && head->minor >= 1 && has(found, BK_HEADER_UPGRADE))
         head->flags |= BK_HEAD_UPGRADE;
+}
+
+static unsigned
+read_options(struct bk_str list)
+{
+    unsigned said = 0;
+    struct bk_str item;
+    if (bk_likely(list.len == 10 && memcmp(list.at, "keep-alive", 10) == 0))
+        return SAYS_KEEP;
+    while (bk_str_next_item(&list, ',', &item)) {
+        if (item.len == 5 && bk_str_equal_nocase(item, BK_STR("close")))
+            said |= SAYS_CLOSE;
+        else if (item.len == 10 && bk_str_equal_nocase(item, BK_STR("keep-alive")))
+            said |= SAYS_KEEP;
+        else if (item.len == 7 && bk_str_equal_nocase(item, BK_STR("upgrade")))
+            said |= SAYS_UPGRADE;
+    }
+    return said;
 }
 
 static void
 read_te(struct bk_head *head)
 {
     for (unsigned i = 0; head->minor >= 1 && i < head->field_count; i++)
-        if (head->fields[i].id == BK_HEADER_TE && bk_value_lists(value_of(head, &head->fields[i]), BK_STR("trailers")))
+        if (head->fields[i].id == BK_HEADER_TE &&
+            bk_value_lists(value_of(head, &head->fields[i]), BK_STR("trailers")))
             head->flags |= BK_HEAD_TRAILERS_OK;
 }
 

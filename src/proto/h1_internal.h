@@ -1,23 +1,38 @@
-// Between h1_parse.c, which finds the fields of a head, and h1_head.c, which says what they mean for the connection.
+// Between h1_parse.c, which cuts whole heads, h1_resume.c, which reads the others, and h1_head.c, which says what the
+// fields mean for the connection.
 #pragma once
 
-#include "base/err.h"
-#include "proto/headers.h"
-#include "proto/message.h"
+#include "proto/h1_parse.h"
+
+#define BK__H1_METHOD_MAX 64      // RFC 9112 §3: longer than any method there is: 501
+#define BK__H1_EMPTY_LINES_MAX 8  // RFC 9112 §2.2
+#define BK__H1_NAME_MAX UINT16_MAX
+
+// Goes on reading: 1: a complete head without a fault of form; 0: more bytes are needed; -EPROTO.
+int bk__h1_resume(struct bk_h1_parser *parser, const char *buf, size_t len, const struct bk_h1_limits *limits,
+                  struct bk_fault *fault) BK_MUST_CHECK;
+// The fault of a head that has reached its limit without an end.
+int bk__h1_refuse_big(const struct bk_h1_parser *parser, struct bk_fault *fault);
+
+// A request line of good form: judges its version ("1.1"), target and method and starts the head (base, method and
+// target are set).
+int bk__h1_judge_line(const char *version, struct bk_head *head, struct bk_fault *fault) BK_MUST_CHECK;
 
 // Which known fields a head has, kept while its lines are cut.
 struct bk__h1_found {
-    uint64_t seen[2], again[2];       // one bit per enum bk_header: there, there more than once
-    uint8_t where[BK_HEADER_COUNT];   // index of the last such field; valid when seen
+    uint8_t lines[BK_HEADER_COUNT];  // 0: none, 1: one line, more: several
+    uint8_t where[BK_HEADER_COUNT];  // index of the last such line; valid when there is one
+    uint8_t twice;                   // 1: one of bk__h1_single came a second time
 };
-_Static_assert(BK_HEADER_COUNT <= 128, "struct bk__h1_found has 128 bits");
+
+extern const uint8_t bk__h1_single[BK_HEADER_COUNT];  // 1: two lines of this field are refused
 
 static inline void
 bk__h1_note(struct bk__h1_found *found, unsigned id, unsigned index)
 {
-    uint64_t bit = UINT64_C(1) << (id & 63);
-    found->again[id >> 6] |= found->seen[id >> 6] & bit;
-    found->seen[id >> 6] |= bit;
+    unsigned before = found->lines[id];
+    found->twice |= (uint8_t)(before & bk__h1_single[id]);
+    found->lines[id] = (uint8_t)(before << 1 | 1);  // 1, 3, 7 ... 255: never back to 0
     found->where[id] = (uint8_t)index;
 }
 

@@ -15,7 +15,7 @@ struct bk_h1_limits {
 struct bk_h1_parser {
     uint32_t at;     // next byte to look at, from the start of the buffer
     uint32_t line;   // start of the line in progress
-    uint16_t fields; // field lines begun
+    uint16_t fields;  // field lines begun
     uint8_t state;
     uint8_t empty_lines;  // CRLFs skipped before the request line (at most 8)
 };

@@ -1,8 +1,10 @@
-// Byte classification three times over: tables, SSE4.2 (16 bytes), AVX2 (32 bytes). h1_parse.c picks one per process.
-// Tokens are found by two 16-entry tables (low and high half of a byte): each of the six rows of ASCII that hold token
-// bytes owns one bit, the low table says which rows are fine for a column.
+// Byte classification three times over: tables, SSE4.2 (16 bytes), AVX2 (32 bytes). h1_parse.c
+// picks one per process. Tokens are found by two 16-entry tables (low and high half of a byte):
+// each of the six rows of ASCII that hold token bytes owns one bit, the low table says which rows
+// are fine for a column.
 #include "proto/h1_scan.h"
 
+#include <errno.h>
 #include <string.h>
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -10,6 +12,7 @@
 
 #include "base/compiler.h"
 #include "proto/chars.h"
+#include "proto/h1_parse.h"
 
 #include "base/banned.h"
 
@@ -47,7 +50,7 @@ plain_value(const char *at, const char *end)
 }
 
 static bool
-plain_classify(const char *at, size_t len, size_t before, struct bk__scan_marks *marks)
+plain_classify(const char *at, size_t len, struct bk__scan_marks *marks)
 {
     unsigned high = 0;
     for (size_t word = 0; word * 64 < len; word++) {
@@ -66,7 +69,8 @@ plain_classify(const char *at, size_t len, size_t before, struct bk__scan_marks 
     return high & 0x80;
 }
 
-const struct bk__scan bk__scan_plain = {"plain", plain_classify, plain_token, plain_target, plain_value};
+const struct bk__scan bk__scan_plain = {"plain", plain_classify, plain_token, plain_target,
+                                        plain_value};
 
 #if defined(__x86_64__)
 
@@ -74,16 +78,16 @@ const struct bk__scan bk__scan_plain = {"plain", plain_classify, plain_token, pl
 #define TOKEN_COLUMNS 0x3a, 0x3f, 0x3e, 0x3f, 0x3f, 0x3f, 0x3f, 0x3f, 0x3e, 0x3e, 0x3d, 0x15, 0x34, 0x15, 0x3d, 0x1c
 #define TOKEN_ROWS 0, 0, 1, 2, 4, 8, 16, 32, 0, 0, 0, 0, 0, 0, 0, 0
 
-// The last partial block of a buffer: its bytes at the low end of `block`, zeros behind. Zero is in no class.
+// Fewer than 64 bytes with zeros behind.
 static inline const char *
-tail_block(const char *at, size_t len, char block[64])
+pad_block(const char *at, size_t len, char block[64])
 {
     memset(block, 0, 64);
     memcpy(block, at, len);
     return block;
 }
 
-// ---- SSE4.2 ------------------------------------------------------------------------------------------------------
+// ---- SSE4.2 -------------------------------------------------------------------------------------
 
 #define SSE42 __attribute__((target("sse4.2")))
 
@@ -112,14 +116,16 @@ at_most_16(__m128i bytes, char most)
 SSE42 static inline __m128i
 no_value_16(__m128i bytes)
 {
-    __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), at_most_16(bytes, 0x1f));
+    __m128i control =
+        _mm_andnot_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8('\t')), at_most_16(bytes, 0x1f));
     return _mm_or_si128(control, _mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)));
 }
 
 SSE42 static inline __m128i
 no_target_16(__m128i bytes)
 {
-    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)), _mm_cmpeq_epi8(bytes, _mm_set1_epi8('#')));
+    __m128i odd = _mm_or_si128(_mm_cmpeq_epi8(bytes, _mm_set1_epi8(0x7f)),
+                               _mm_cmpeq_epi8(bytes, _mm_set1_epi8('#')));
     return _mm_or_si128(odd, at_most_16(bytes, 0x20));
 }
 
@@ -156,28 +162,30 @@ block_64_by_16(const char *at, uint64_t *ret_names, uint64_t *ret_values)
 }
 
 SSE42 static bool
-sse42_classify(const char *at, size_t len, size_t before, struct bk__scan_marks *marks)
+sse42_classify(const char *at, size_t len, struct bk__scan_marks *marks)
 {
-    char block[64];
+    char padded[64];
     __m128i all = _mm_setzero_si128();
-    size_t word = 0;
-    for (; len >= 64; len -= 64, at += 64, word++)
-        all = _mm_or_si128(all, block_64_by_16(at, &marks->names[word], &marks->values[word]));
-    if (len == 0)
-        return _mm_movemask_epi8(all);
     uint64_t names, values;
-    bool back = before + word * 64 + len >= 64;
-    const char *from = back ? at + len - 64 : tail_block(at, len, block);
+    size_t word = 0, left = len;
+    for (; left >= 64; left -= 64, word++)
+        all = _mm_or_si128(
+            all, block_64_by_16(at + 64 * word, &marks->names[word], &marks->values[word]));
+    if (left == 0)
+        return _mm_movemask_epi8(all);
+    // The rest: as the upper end of the last 64 bytes where there are so many.
+    const char *from = len >= 64 ? at + len - 64 : pad_block(at, len, padded);
+    unsigned shift = len >= 64 ? 64 - (unsigned)left : 0;
     all = _mm_or_si128(all, block_64_by_16(from, &names, &values));
-    unsigned shift = back ? 64 - (unsigned)len : 0;
-    marks->names[word] = names >> shift | behind(len);
-    marks->values[word] = values >> shift | behind(len);
+    marks->names[word] = names >> shift | behind(left);
+    marks->values[word] = values >> shift | behind(left);
     return _mm_movemask_epi8(all);
 }
 
-const struct bk__scan bk__scan_sse42 = {"sse4.2", sse42_classify, sse42_token, sse42_target, sse42_value};
+const struct bk__scan bk__scan_sse42 = {"sse4.2", sse42_classify, sse42_token, sse42_target,
+                                        sse42_value};
 
-// ---- AVX2 --------------------------------------------------------------------------------------------------------
+// ---- AVX2 ---------------------------------------------------------------------------------------
 
 #define AVX2 __attribute__((target("avx2")))
 
@@ -205,7 +213,8 @@ at_most_32(__m256i bytes, char most)
 AVX2 static inline __m256i
 no_value_32(__m256i bytes)
 {
-    __m256i control = _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\t')), at_most_32(bytes, 0x1f));
+    __m256i control = _mm256_andnot_si256(_mm256_cmpeq_epi8(bytes, _mm256_set1_epi8('\t')),
+                                          at_most_32(bytes, 0x1f));
     return _mm256_or_si256(control, _mm256_cmpeq_epi8(bytes, _mm256_set1_epi8(0x7f)));
 }
 
@@ -244,38 +253,77 @@ block_64_by_32(const char *at, uint64_t *ret_names, uint64_t *ret_values)
     return _mm256_or_si256(low, high);
 }
 
-AVX2 static bool
-avx2_classify(const char *at, size_t len, size_t before, struct bk__scan_marks *marks)
+// 32 to 63 bytes, a common length of small heads: two blocks that overlap.
+AVX2 static inline bool
+classify_short(const char *at, size_t len, struct bk__scan_marks *marks)
 {
-    char block[64];
+    __m256i low = load_32(at), high = load_32(at + len - 32);
+    marks->names[0] = (uint64_t)(unsigned)_mm256_movemask_epi8(no_token_32(low)) |
+                      (uint64_t)(unsigned)_mm256_movemask_epi8(no_token_32(high)) << (len - 32) |
+                      behind(len);
+    marks->values[0] = (uint64_t)(unsigned)_mm256_movemask_epi8(no_value_32(low)) |
+                       (uint64_t)(unsigned)_mm256_movemask_epi8(no_value_32(high)) << (len - 32) |
+                       behind(len);
+    return _mm256_movemask_epi8(_mm256_or_si256(low, high));
+}
+
+AVX2 static bool
+avx2_classify(const char *at, size_t len, struct bk__scan_marks *marks)
+{
+    char padded[64];
     __m256i all = _mm256_setzero_si256();
-    size_t word = 0;
-    for (; len >= 64; len -= 64, at += 64, word++)
-        all = _mm256_or_si256(all, block_64_by_32(at, &marks->names[word], &marks->values[word]));
-    if (len == 0)
-        return _mm256_movemask_epi8(all);
     uint64_t names, values;
-    bool back = before + word * 64 + len >= 64;
-    const char *from = back ? at + len - 64 : tail_block(at, len, block);
+    size_t word = 0, left = len;
+    if (len < 64 && len >= 32)
+        return classify_short(at, len, marks);
+    for (; left >= 64; left -= 64, word++)
+        all = _mm256_or_si256(
+            all, block_64_by_32(at + 64 * word, &marks->names[word], &marks->values[word]));
+    if (left == 0)
+        return _mm256_movemask_epi8(all);
+    const char *from = len >= 64 ? at + len - 64 : pad_block(at, len, padded);
+    unsigned shift = len >= 64 ? 64 - (unsigned)left : 0;
     all = _mm256_or_si256(all, block_64_by_32(from, &names, &values));
-    unsigned shift = back ? 64 - (unsigned)len : 0;
-    marks->names[word] = names >> shift | behind(len);
-    marks->values[word] = values >> shift | behind(len);
+    marks->names[word] = names >> shift | behind(left);
+    marks->values[word] = values >> shift | behind(left);
     return _mm256_movemask_epi8(all);
 }
 
 const struct bk__scan bk__scan_avx2 = {"avx2", avx2_classify, avx2_token, avx2_target, avx2_value};
 #endif
 
-const struct bk__scan *
-bk__scan_best(void)
+// ---- which code ---------------------------------------------------------------------------------
+
+const struct bk__scan *bk__scan = &bk__scan_plain;
+
+__attribute__((constructor)) static void
+choose(void)
 {
+    static const char *const wanted[] = {"avx2", "sse4.2"};
+    for (unsigned i = 0; i < BK_COUNT(wanted); i++)
+        if (bk_h1_scan_force(wanted[i]) == 0)
+            return;
+}
+
+const char *
+bk_h1_scan_name(void)
+{
+    return bk__scan->name;
+}
+
+int
+bk_h1_scan_force(const char *name)
+{
+    const struct bk__scan *found = strcmp(name, "plain") == 0 ? &bk__scan_plain : NULL;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2"))
-        return &bk__scan_avx2;
-    if (__builtin_cpu_supports("sse4.2"))
-        return &bk__scan_sse42;
+    if (strcmp(name, "sse4.2") == 0 && __builtin_cpu_supports("sse4.2"))
+        found = &bk__scan_sse42;
+    if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2"))
+        found = &bk__scan_avx2;
 #endif
-    return &bk__scan_plain;
+    if (!found)
+        return -ENOTSUP;
+    bk__scan = found;
+    return 0;
 }

@@ -1,4 +1,5 @@
-// Finding the end of tokens, targets and values, with the widest instructions this machine has. Only h1_parse.c calls it.
+// Finding the end of tokens, targets and values, with the widest instructions this machine has. Only h1_parse.c calls
+ // it.
 #pragma once
 
 #include <stdbool.h>
@@ -9,15 +10,15 @@
 
 // One bit per byte. Bits behind the last byte of the buffer are set, so a search always ends.
 struct bk__scan_marks {
-    uint64_t names[BK__SCAN_WINDOW / 64];   // bytes that cannot be in a token
-    uint64_t values[BK__SCAN_WINDOW / 64];  // bytes that cannot be in a field value
+    uint64_t names[BK__SCAN_WINDOW / 64 + 1];   // bytes that cannot be in a token; the last word is for the caller
+    uint64_t values[BK__SCAN_WINDOW / 64 + 1];  // bytes that cannot be in a field value
 };
 
 struct bk__scan {
     const char *name;
-    // Classifies at[0..len), 0 < len <= BK__SCAN_WINDOW, into (len + 63) / 64 words of each kind. Reads nothing behind
-    // at[len - 1]; may read up to `before` bytes in front of `at`. Returns whether a byte >= 0x80 was seen (also in front).
-    bool (*classify)(const char *at, size_t len, size_t before, struct bk__scan_marks *ret_marks);
+    // Classifies at[0..len), 0 < len <= BK__SCAN_WINDOW, into (len + 63) / 64 words of each kind. Reads nothing
+    // outside. Returns whether there is a byte >= 0x80.
+    bool (*classify)(const char *at, size_t len, struct bk__scan_marks *ret_marks);
     // First byte of [at, end) that is not of the class, or end.
     const char *(*token)(const char *at, const char *end);
     const char *(*target)(const char *at, const char *end);
@@ -29,5 +30,5 @@ extern const struct bk__scan bk__scan_plain;
 extern const struct bk__scan bk__scan_sse42, bk__scan_avx2;
 #endif
 
-// The code chosen for this machine.
-const struct bk__scan *bk__scan_best(void);
+// The code chosen for this machine before main(); only bk_h1_scan_force changes it later, in tests.
+extern const struct bk__scan *bk__scan;

@@ -1,9 +1,11 @@
-// HTTP/1.1 answer heads and chunk framing. serve/transmit calls it once per answer, straight into the output buffer.
+// HTTP/1.1 answer heads and chunk framing. serve/transmit calls it once per answer, straight into
+ // the output buffer.
 #include "proto/h1_write.h"
 
 #include "base/banned.h"
 
-// Longest status line without the reason, Content-Length line, Transfer-Encoding line, Connection line, empty line.
+// Longest status line without the reason, Content-Length line, Transfer-Encoding line, Connection
+// line, empty line.
 #define FIXED_MAX (13 + 2 + 38 + 28 + 24 + 2)
 
 static inline char *
@@ -43,7 +45,8 @@ size_t
 bk_h1_write_head(char *start, const struct bk_h1_answer *answer)
 {
     char *out = start;
-    // RFC 9110 §8.6 and RFC 9112 §6.1: never a length or a coding on 1xx and 204, whatever the caller asks.
+    // RFC 9110 §8.6 and RFC 9112 §6.1: never a length or a coding on 1xx and 204, whatever the
+    // caller asks.
     bool framed = answer->status >= 200 && answer->status != 204;
     if (bk_likely(answer->status == 200 && bk_str_equal(answer->reason, BK_STR("OK"))))
         out = PUT(out, "HTTP/1.1 200 OK\r\n");

@@ -1,4 +1,5 @@
-// Words shared by all protocols: method ids, reason phrases, finding a field. Codecs, serve and hosts call it.
+// Words shared by all protocols: method ids, reason phrases, finding a field. Codecs, serve and
+ // hosts call it.
 #include "proto/message.h"
 
 #include "base/banned.h"
@@ -12,21 +13,27 @@ bk_head_find(const struct bk_head *head, unsigned id)
     return NULL;
 }
 
+#define IS(text) (memcmp(name.at, text, sizeof(text) - 1) == 0)
+
 enum bk_method
 bk_method_of(struct bk_str name)
 {
-    static const struct {
-        char text[8];
-        uint8_t len, id;
-    } methods[] = {
-        {"GET", 3, BK_METHOD_GET}, {"HEAD", 4, BK_METHOD_HEAD}, {"POST", 4, BK_METHOD_POST},
-        {"PUT", 3, BK_METHOD_PUT}, {"DELETE", 6, BK_METHOD_DELETE}, {"OPTIONS", 7, BK_METHOD_OPTIONS},
-        {"PATCH", 5, BK_METHOD_PATCH}, {"CONNECT", 7, BK_METHOD_CONNECT}, {"TRACE", 5, BK_METHOD_TRACE},
-    };
-    for (unsigned i = 0; i < BK_COUNT(methods); i++)
-        if (name.len == methods[i].len && memcmp(name.at, methods[i].text, name.len) == 0)
-            return (enum bk_method)methods[i].id;
-    return BK_METHOD_OTHER;
+    switch (name.len) {
+    case 3:
+        return IS("GET") ? BK_METHOD_GET : IS("PUT") ? BK_METHOD_PUT : BK_METHOD_OTHER;
+    case 4:
+        return IS("POST") ? BK_METHOD_POST : IS("HEAD") ? BK_METHOD_HEAD : BK_METHOD_OTHER;
+    case 5:
+        return IS("PATCH") ? BK_METHOD_PATCH : IS("TRACE") ? BK_METHOD_TRACE : BK_METHOD_OTHER;
+    case 6:
+        return IS("DELETE") ? BK_METHOD_DELETE : BK_METHOD_OTHER;
+    case 7:
+        return IS("OPTIONS")   ? BK_METHOD_OPTIONS
+               : IS("CONNECT") ? BK_METHOD_CONNECT
+                               : BK_METHOD_OTHER;
+    default:
+        return BK_METHOD_OTHER;
+    }
 }
 
 // The IANA registry of HTTP status codes.

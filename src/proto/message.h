@@ -40,7 +40,7 @@ enum {
 struct bk_head {
     const char *base;         // borrows the buffer the head was received into, until the exchange ends
     uint32_t len;             // bytes from base to the end of the empty line
-    uint32_t block, block_len;  // the field lines, from the first name to before the empty line: equal bytes = equal fields
+    uint32_t block, block_len;  // the field lines, first name to before the empty line: equal bytes = equal fields
     uint32_t flags;           // BK_HEAD_*
     uint8_t method_id;        // enum bk_method
     uint8_t minor;            // HTTP/1.minor (0 or 1)

@@ -1,5 +1,5 @@
-// Request targets: which of the four forms, where path, query and authority lie; Host values; percent decoding.
-// h1_parse calls split for every request, to_app and the hosts decode.
+// Request targets: which of the four forms, where path, query and authority lie; Host values;
+// percent decoding. h1_parse calls split for every request, to_app and the hosts decode.
 #include "proto/target.h"
 
 #include <arpa/inet.h>
@@ -14,7 +14,7 @@ static int split_authority(struct bk_head *head, struct bk_fault *fault);
 static void split_query(struct bk_head *head, uint32_t at, uint32_t end);
 static bool is_ip_literal(struct bk_str inner);
 static bool is_reg_name(struct bk_str name);
-static bool is_port(struct bk_str port);
+static bool is_port(const char *at, const char *end);
 
 int
 bk_target_split(struct bk_head *head, struct bk_fault *fault)
@@ -53,9 +53,11 @@ static int
 split_absolute(struct bk_head *head, struct bk_fault *fault)
 {
     struct bk_str target = bk_head_str(head, head->target, head->target_len);
-    size_t scheme = target.len > 7 && bk_str_equal_nocase((struct bk_str){target.at, 7}, BK_STR("http://"))    ? 7
-                    : target.len > 8 && bk_str_equal_nocase((struct bk_str){target.at, 8}, BK_STR("https://")) ? 8
-                                                                                                               : 0;
+    size_t scheme =
+        target.len > 7 && bk_str_equal_nocase((struct bk_str){target.at, 7}, BK_STR("http://")) ? 7
+        : target.len > 8 && bk_str_equal_nocase((struct bk_str){target.at, 8}, BK_STR("https://"))
+            ? 8
+            : 0;
     if (scheme == 0)
         return bk_fault_set(fault, 400, "request target in none of the four forms");
     size_t end = scheme;
@@ -70,7 +72,7 @@ split_absolute(struct bk_head *head, struct bk_fault *fault)
     head->authority_len = (uint32_t)authority.len;
     head->flags |= BK_HEAD_ABSOLUTE;
     split_query(head, head->target + (uint32_t)end, head->target + (uint32_t)target.len);
-    if (head->path_len == 0) {  // "http://a" and "http://a?q" mean the path "/": the scheme's second slash is one
+    if (head->path_len == 0) {  // "http://a", "http://a?q": the path is "/", as is the scheme's end
         head->path = head->target + (uint32_t)scheme - 1;
         head->path_len = 1;
     }
@@ -82,8 +84,10 @@ static int
 split_authority(struct bk_head *head, struct bk_fault *fault)
 {
     struct bk_str target = bk_head_str(head, head->target, head->target_len);
-    const char *colon = memrchr(target.at, ':', target.len);
-    if (!colon || colon == target.at || colon + 1 == target.at + target.len || !bk_target_host_valid(target))
+    size_t port = target.len;
+    while (port && target.at[port - 1] != ':')
+        port--;
+    if (port < 2 || port == target.len || !bk_target_host_valid(target))
         return bk_fault_set(fault, 400, "CONNECT without host:port");
     head->authority = head->target;
     head->authority_len = head->target_len;
@@ -95,24 +99,21 @@ split_authority(struct bk_head *head, struct bk_fault *fault)
 bool
 bk_target_host_valid(struct bk_str host)
 {
-    struct bk_str port = {NULL, 0};
-    if (host.len && host.at[0] == '[') {
-        const char *end = memchr(host.at, ']', host.len);
-        if (!end || !is_ip_literal((struct bk_str){host.at + 1, (size_t)(end - host.at) - 1}))
+    const char *at = host.at, *end = host.at + host.len;
+    while (at < end && bk__char_is(*at, BK__CHAR_HOST))
+        at++;
+    if (at < end && *at == '%') {
+        const char *colon = memchr(at, ':', (size_t)(end - at));
+        at = colon ? colon : end;
+        if (!is_reg_name((struct bk_str){host.at, (size_t)(at - host.at)}))
             return false;
-        port = (struct bk_str){end + 1, host.len - (size_t)(end + 1 - host.at)};
-        return port.len == 0 || (port.at[0] == ':' && is_port((struct bk_str){port.at + 1, port.len - 1}));
+    } else if (at == host.at && at < end && *at == '[') {
+        const char *close = memchr(at, ']', host.len);
+        if (!close || !is_ip_literal((struct bk_str){at + 1, (size_t)(close - at) - 1}))
+            return false;
+        at = close + 1;
     }
-    size_t len = 0;
-    while (len < host.len && bk__char_is(host.at[len], BK__CHAR_HOST))
-        len++;
-    if (bk_likely(len == host.len))
-        return true;
-    const char *colon = memchr(host.at + len, ':', host.len - len);
-    struct bk_str name = {host.at, colon ? (size_t)(colon - host.at) : host.len};
-    if (colon)
-        port = (struct bk_str){colon + 1, host.len - name.len - 1};
-    return is_reg_name(name) && is_port(port);
+    return at == end || (*at == ':' && is_port(at + 1, end));
 }
 
 static bool
@@ -131,10 +132,17 @@ is_reg_name(struct bk_str name)
 
 // Empty is fine (RFC 3986 §3.2.3), more than 65535 is nothing one could connect to.
 static bool
-is_port(struct bk_str port)
+is_port(const char *at, const char *end)
 {
-    uint64_t number;
-    return port.len == 0 || bk_str_parse_u64(port, 65535, &number) == 0;
+    unsigned number = 0;
+    for (; at < end; at++) {
+        if (!bk__char_is(*at, BK__CHAR_DIGIT))
+            return false;
+        number = number * 10 + (unsigned)(*at - '0');
+        if (number > 65535)
+            return false;
+    }
+    return true;
 }
 
 // IPv6address, or IPvFuture: "v" 1*HEXDIG "." 1*( unreserved / sub-delims / ":" ).

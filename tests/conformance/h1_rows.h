@@ -1,6 +1,6 @@
 // The runner of the HTTP/1.x tables. Each row is sent to the codec whole, one byte at a time and cut in two at every
-// position, with every scanning code this machine has: all transcripts must be equal. Then again behind a good request, and
-// good rows in front of another one.
+// position, with every scanning code this machine has: all transcripts must be equal. Then again behind a good request,
+// and good rows in front of another one.
 #pragma once
 
 #include "../h1_drive.h"
@@ -27,7 +27,8 @@ struct row {
 #define CHUNKED(body) POST("Transfer-Encoding: chunked\r\n") body
 
 static const char before_bytes[] = "POST /before HTTP/1.1\r\nHost: b\r\nContent-Length: 3\r\n\r\nabc";
-static const char before_text[] = "POST /before ? 1.1 length=3 KEEP_ALIVE HAS_LENGTH\n  Host: b\n  Content-Length: 3\nbody abc\nend\n";
+static const char before_text[] =
+    "POST /before ? 1.1 length=3 KEEP_ALIVE HAS_LENGTH\n  Host: b\n  Content-Length: 3\nbody abc\nend\n";
 static const char after_bytes[] = "GET /after HTTP/1.1\r\nHost: c\r\n\r\n";
 static const char after_text[] = "GET /after ? 1.1 length=0 KEEP_ALIVE\n  Host: c\nend\nidle\n";
 

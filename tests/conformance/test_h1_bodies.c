@@ -1,5 +1,5 @@
-// Request bodies and limits as tables (ids FR, CH and the limits of RL and HD), and the shapes that have split other servers
-// from their proxies (D1 to D56). docs/conformance.md explains the ids.
+// Request bodies and limits as tables (ids FR, CH and the limits of RL and HD), and the shapes that
+// have split other servers from their proxies (D1 to D56). docs/conformance.md explains the ids.
 #include "h1_rows.h"
 
 TABLE(framing,
@@ -211,13 +211,14 @@ TABLE(known_discrepancies,
     BAD("D56", GET("Content-Type: a/b\r\nContent-Type: a/b\r\n"))
 )
 
-// ---- limits: rows made at run time, with small limits so that every cut can be tried ------------------------------
+// ---- limits: rows made at run time, with small limits so that every cut can be tried ------------
 
 static const struct bk_codec_limits small = {{40, 30, 120, 4}, 10};
 
 // A row with `count` times `c` in the place of the '*' in `form`.
 static void
-fill(const char *id, const char *form, char c, size_t count, const struct bk_codec_limits *limits, int status)
+fill(const char *id, const char *form, char c, size_t count, const struct bk_codec_limits *limits,
+     int status)
 {
     const char *star = strchr(form, '*');
     size_t len = strlen(form) - 1 + count, front = (size_t)(star - form);
@@ -244,7 +245,8 @@ TEST(limits)
     fill("RL7-bad-byte-first", "GET /*\001", 'a', 34, &small, 400);
     fill("RL7-too-long-first", "GET /*\001", 'a', 36, &small, 414);
     fill("RL7-method-first", "* / HTTP/1.1\r\n\r\n", 'M', 65, &drive_limits, 501);
-    fill("RL7-empty-lines-free", "\r\n\r\nGET /* HTTP/1.1\r\nHost: a\r\n\r\n", 'a', 26, &small, GOOD);
+    fill("RL7-empty-lines-free", "\r\n\r\nGET /* HTTP/1.1\r\nHost: a\r\n\r\n", 'a', 26, &small,
+         GOOD);
     fill("HD12-field-at", "GET / HTTP/1.1\r\nHost: a\r\nX: *\r\n\r\n", 'v', 27, &small, GOOD);
     fill("HD12-field-over", "GET / HTTP/1.1\r\nHost: a\r\nX: *\r\n\r\n", 'v', 28, &small, 431);
     fill("HD12-field-no-end", "GET / HTTP/1.1\r\nHost: a\r\nX: *", 'v', 28, &small, 431);
@@ -253,20 +255,37 @@ TEST(limits)
     fill("HD12-name", "GET / HTTP/1.1\r\nHost: a\r\n*: v\r\n\r\n", 'n', 31, &small, 431);
     fill("HD12-name-no-end", "GET / HTTP/1.1\r\nHost: a\r\n*", 'n', 31, &small, 431);
     fill("HD12-bad-byte-first", "GET / HTTP/1.1\r\nHost: a\r\nX: *\001", 'v', 20, &small, 400);
-    fill("HD12-head-at", "GET / HTTP/1.1\r\nHost: a\r\nX: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nY: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nZ: *\r\n\r\n", 'v',
-         24, &small, GOOD);
-    fill("HD12-head-over", "GET / HTTP/1.1\r\nHost: a\r\nX: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nY: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nZ: *\r\n\r\n", 'v',
-         25, &small, 431);
-    fill("HD12-4-fields", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\n\r\n", ' ', 0, &small, GOOD);
-    fill("HD12-5-fields", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\nD:\r\n\r\n", ' ', 0, &small, 431);
-    fill("HD12-5-fields-at-once", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\nD", ' ', 0, &small, 431);
-    fill("FR12-at", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n*", 'b', 10, &small, GOOD);
-    fill("FR12-over", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n*", 'b', 11, &small, 413);
-    fill("FR12-before-100", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n*", 'b', 0, &small, 413);
-    fill("FR12-chunked-at", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n*\r\n0\r\n\r\n", 'b', 10, &small, GOOD);
-    fill("FR12-chunked-over", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n*\r\n0\r\n\r\n", 'b', 11, &small, 413);
-    fill("FR12-chunked-sum", "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n*\r\n1\r\nb\r\n0\r\n\r\n", 'b', 10, &small,
+    fill(
+        "HD12-head-at",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nY: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nZ: *\r\n\r\n",
+        'v', 24, &small, GOOD);
+    fill(
+        "HD12-head-over",
+        "GET / HTTP/1.1\r\nHost: a\r\nX: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nY: vvvvvvvvvvvvvvvvvvvvvvvvvvv\r\nZ: *\r\n\r\n",
+        'v', 25, &small, 431);
+    fill("HD12-4-fields", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\n\r\n", ' ', 0, &small,
+         GOOD);
+    fill("HD12-5-fields", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\nD:\r\n\r\n", ' ', 0,
+         &small, 431);
+    fill("HD12-5-fields-at-once", "GET / HTTP/1.1\r\nHost: a\r\nA:\r\nB:\r\nC:*\r\nD", ' ', 0,
+         &small, 431);
+    fill("FR12-at", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n*", 'b', 10, &small,
+         GOOD);
+    fill("FR12-over", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\n\r\n*", 'b', 11, &small,
          413);
+    fill("FR12-before-100",
+         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n*", 'b',
+         0, &small, 413);
+    fill("FR12-chunked-at",
+         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n*\r\n0\r\n\r\n", 'b',
+         10, &small, GOOD);
+    fill("FR12-chunked-over",
+         "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nb\r\n*\r\n0\r\n\r\n", 'b',
+         11, &small, 413);
+    fill(
+        "FR12-chunked-sum",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\na\r\n*\r\n1\r\nb\r\n0\r\n\r\n",
+        'b', 10, &small, 413);
 }
 
 #define IN_CHUNKS "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -316,15 +335,18 @@ TEST(long_input)
     static const char start[] = "GET / HTTP/1.1\r\nHost: a\r\n";
     CHECK_INT(status_repeated(start, "X: y\r\n", 99, "\r\n"), GOOD);
     CHECK_INT(status_repeated(start, "X: y\r\n", 100, "\r\n"), 431);
-    CHECK_INT(status_repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", "v", 32768 - 3, "\r\n\r\n"), GOOD);
+    CHECK_INT(status_repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", "v", 32768 - 3, "\r\n\r\n"),
+              GOOD);
     CHECK_INT(status_repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", "v", 32768 - 2, "\r\n\r\n"), 431);
     CHECK_INT(status_repeated("GET / HTTP/1.1\r\nHost: a\r\nX: ", "v", 70000, ""), 431);
     CHECK_INT(status_repeated("GET / HTTP/1.1\r\nHost: a\r\n", "X", 40000, ": v\r\n\r\n"), 431);
     CHECK_INT(status_repeated("GET /", "a", 9000, ""), 414);
     CHECK_INT(status_repeated("GET /", "a", 70000, ""), 414);
     CHECK_INT(status_repeated(IN_CHUNKS, "1\r\nx\r\n", 1000, "0\r\n\r\n"), GOOD);
-    CHECK_INT(status_repeated(IN_CHUNKS, "1;a=bcdefgh\r\nx\r\n", 409, "0\r\n\r\n"), GOOD);  // 10 bytes of extension each
+    CHECK_INT(status_repeated(IN_CHUNKS, "1;a=bcdefgh\r\nx\r\n", 409, "0\r\n\r\n"),
+              GOOD);  // 10 bytes of extension each
     CHECK_INT(status_repeated(IN_CHUNKS, "1;a=bcdefgh\r\nx\r\n", 410, "0\r\n\r\n"), 413);
-    CHECK_INT(status_repeated(IN_CHUNKS "0\r\n", "X: 345678\r\n", 910, "\r\n"), GOOD);      // 9 bytes of trailer each
+    CHECK_INT(status_repeated(IN_CHUNKS "0\r\n", "X: 345678\r\n", 910, "\r\n"),
+              GOOD);  // 9 bytes of trailer each
     CHECK_INT(status_repeated(IN_CHUNKS "0\r\n", "X: 345678\r\n", 911, "\r\n"), 431);
 }

@@ -1,5 +1,5 @@
-// Request heads as tables: the checklist of RFC 9110 and 9112 for the request line, target, Host, fields and connection
-// (ids RL, TG, HO, HD, CN, EX, UP, PI; docs/conformance.md explains them).
+// Request heads as tables: the checklist of RFC 9110 and 9112 for the request line, target, Host,
+// fields and connection (ids RL, TG, HO, HD, CN, EX, UP, PI; docs/conformance.md explains them).
 #include "h1_rows.h"
 
 TABLE(request_line,

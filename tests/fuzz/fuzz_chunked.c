@@ -1,4 +1,5 @@
-// The chunked decoder against a slow one, whole, byte by byte and in pieces. First byte: seed of the cuts and the limit.
+// The chunked decoder against a slow one, whole, byte by byte and in pieces. First byte: seed of
+ // the cuts and the limit.
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ decode(const char *bytes, size_t len, uint64_t max, uint64_t seed)
     return out;
 }
 
-// A whole chunked body by brute force, extensions and trailers excepted: 1 complete, 0 cannot say, -1 must be refused.
+// A whole chunked body by brute force, extensions and trailers excepted: 1 complete, 0 cannot say,
+// -1 must be refused.
 static int
 reference(const char *bytes, size_t len, struct outcome *ret)
 {
@@ -96,9 +98,10 @@ reference(const char *bytes, size_t len, struct outcome *ret)
 static void
 same(const struct outcome *a, const struct outcome *b)
 {
-    if (a->status != b->status || a->used != b->used || (a->status <= 1 && (a->len != b->len || memcmp(a->body, b->body, a->len)))) {
-        fprintf(stderr, "status %d and %d, used %zu and %zu, body %zu and %zu\n", a->status, b->status, a->used, b->used,
-                a->len, b->len);
+    if (a->status != b->status || a->used != b->used ||
+        (a->status <= 1 && (a->len != b->len || memcmp(a->body, b->body, a->len)))) {
+        fprintf(stderr, "status %d and %d, used %zu and %zu, body %zu and %zu\n", a->status,
+                b->status, a->used, b->used, a->len, b->len);
         abort();
     }
 }

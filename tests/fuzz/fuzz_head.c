@@ -1,5 +1,5 @@
-// A connection's bytes: heads, bodies, pipelining. The verdict must not depend on cuts or on the scanning code, and must be
-// that of a slow reference. First byte: seed of the cuts.
+// A connection's bytes: heads, bodies, pipelining. The verdict must not depend on cuts or on the
+// scanning code, and must be that of a slow reference. First byte: seed of the cuts.
 #include <stdint.h>
 
 #include "../h1_drive.h"
@@ -11,7 +11,8 @@ static void
 must_be_same(const struct transcript *expected, struct transcript got, const char *how)
 {
     if (!drive_same(expected, &got)) {
-        fprintf(stderr, "%s differs.\n--- expected\n%s\n--- got\n%s\n", how, expected->text, got.text);
+        fprintf(stderr, "%s differs.\n--- expected\n%s\n--- got\n%s\n", how, expected->text,
+                got.text);
         abort();
     }
     free(got.text);

@@ -1,5 +1,6 @@
-// Request targets, percent decoding, Host values, list and number parsing, log escapes: each against a property or a slow
-// twin. The input is taken as "METHOD SP rest" for the target and as a whole for the rest.
+// Request targets, percent decoding, Host values, list and number parsing, log escapes: each
+// against a property or a slow twin. The input is taken as "METHOD SP rest" for the target and as a
+// whole for the rest.
 #include <errno.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -25,7 +26,9 @@ try_split(struct bk_str s)
     const char *space = s.len ? memchr(s.at, ' ', s.len) : NULL;
     if (!space)
         return;
-    struct bk_head head = {.base = s.at, .method_len = (uint32_t)(space - s.at), .target = (uint32_t)(space - s.at) + 1};
+    struct bk_head head = {.base = s.at,
+                           .method_len = (uint32_t)(space - s.at),
+                           .target = (uint32_t)(space - s.at) + 1};
     struct bk_fault fault = {0, NULL};
     head.target_len = (uint32_t)s.len - head.target;
     head.method_id = (uint8_t)bk_method_of((struct bk_str){s.at, head.method_len});
@@ -37,10 +40,12 @@ try_split(struct bk_str s)
     MUST(head.path >= head.target && head.path + head.path_len <= end);
     MUST(head.query >= head.target && head.query + head.query_len <= end);
     MUST(!head.path_len || !memchr(s.at + head.path, '?', head.path_len));
-    MUST(head.method_id == BK_METHOD_CONNECT || s.at[head.path] == '/' || (s.at[head.path] == '*' && head.path_len == 1));
+    MUST(head.method_id == BK_METHOD_CONNECT || s.at[head.path] == '/' ||
+         (s.at[head.path] == '*' && head.path_len == 1));
     MUST(head.path_len > 0 || head.method_id == BK_METHOD_CONNECT);
     if (head.flags & BK_HEAD_ABSOLUTE)
-        MUST(head.authority_len > 0 && bk_target_host_valid((struct bk_str){s.at + head.authority, head.authority_len}));
+        MUST(head.authority_len > 0 &&
+             bk_target_host_valid((struct bk_str){s.at + head.authority, head.authority_len}));
 }
 
 static unsigned
@@ -58,7 +63,8 @@ try_decode(struct bk_str s)
     size_t len = bk_target_decode(out, s, &plain), at = 0;
     for (size_t i = 0; i < s.len; i++, at++) {
         slow[at] = s.at[i];
-        if (s.at[i] == '%' && i + 2 < s.len && nibble(s.at[i + 1]) < 16 && nibble(s.at[i + 2]) < 16) {
+        if (s.at[i] == '%' && i + 2 < s.len && nibble(s.at[i + 1]) < 16 &&
+            nibble(s.at[i + 2]) < 16) {
             slow[at] = (char)(nibble(s.at[i + 1]) * 16 + nibble(s.at[i + 2]));
             i += 2;
             expect_plain = false;
@@ -80,7 +86,8 @@ try_words(struct bk_str s)
         MUST(out[i] >= 0x20 && out[i] < 0x7f && out[i] != '"');
     struct bk_str rest = s, item;
     while (bk_str_next_item(&rest, ',', &item)) {
-        MUST(item.len == 0 || (item.at >= s.at && item.at + item.len <= s.at + s.len && !memchr(item.at, ',', item.len)));
+        MUST(item.len == 0 || (item.at >= s.at && item.at + item.len <= s.at + s.len &&
+                               !memchr(item.at, ',', item.len)));
         items++;
     }
     for (size_t i = 0; i < s.len; i++)
@@ -92,13 +99,14 @@ try_words(struct bk_str s)
         struct bk_str bare = s;
         while (bare.len > 1 && bare.at[0] == '0')
             bare = (struct bk_str){bare.at + 1, bare.len - 1};
-        MUST(bare.len == bk_str_format_u64(digits, number) && memcmp(bare.at, digits, bare.len) == 0);
+        MUST(bare.len == bk_str_format_u64(digits, number) &&
+             memcmp(bare.at, digits, bare.len) == 0);
     }
     enum bk_header id = bk_header_id(s.at, s.len);
     MUST(id == BK_HEADER_OTHER || bk_str_equal_nocase(s, bk_header_name(id)));
     if (bk_target_host_valid(s))
-        MUST(bk_value_valid(s) && !(s.len && memchr(s.at, '/', s.len)) && !(s.len && memchr(s.at, '@', s.len)) &&
-             !(s.len && memchr(s.at, ' ', s.len)));
+        MUST(bk_value_valid(s) && !(s.len && memchr(s.at, '/', s.len)) &&
+             !(s.len && memchr(s.at, '@', s.len)) && !(s.len && memchr(s.at, ' ', s.len)));
 }
 
 int

@@ -1,4 +1,5 @@
-// A main for fuzz targets built without libFuzzer: runs every file named, and every file in directories named, once.
+// A main for fuzz targets built without libFuzzer: runs every file named, and every file in
+ // directories named, once.
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -16,8 +17,10 @@ replay_file(const char *path)
     long size = -1;
     if (file && fseek(file, 0, SEEK_END) == 0)
         size = ftell(file);
-    uint8_t *data = size >= 0 ? malloc(size ? (size_t)size : 1) : NULL;  // the exact size, for AddressSanitizer
-    if (!data || fseek(file, 0, SEEK_SET) != 0 || fread(data, 1, (size_t)size, file) != (size_t)size) {
+    uint8_t *data =
+        size >= 0 ? malloc(size ? (size_t)size : 1) : NULL;  // the exact size, for AddressSanitizer
+    if (!data || fseek(file, 0, SEEK_SET) != 0 ||
+        fread(data, 1, (size_t)size, file) != (size_t)size) {
         printf("FAIL %s: cannot be read\n", path);
         failed++;
     } else {
