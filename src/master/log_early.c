@@ -1,4 +1,5 @@
-// The sink of the first moments: mistakes of the command line must be in the shape that is read by whatever reads the rest.
+// The sink of the first moments: mistakes of the command line must be in the shape that is read by
+// whatever reads the rest.
 #include "master/log_early.h"
 
 #include <errno.h>

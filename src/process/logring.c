@@ -191,7 +191,8 @@ bk_logring_put(struct bk_logrings *rings, unsigned index, const struct bk_log_re
     memcpy(to, record->text.len ? record->text.at : "", entry.text_len);
     to += entry.text_len;
     memcpy(to, record->detail.len ? record->detail.at : "", entry.detail_len);
-    atomic_store(&ring->written, at + entry.size);  // sequentially consistent, see bk_logrings_sleep
+    // sequentially consistent, see bk_logrings_sleep
+    atomic_store(&ring->written, at + entry.size);
     wake(rings);
     return 0;
 }

@@ -186,7 +186,7 @@ bk_exchange_peer(const struct bk_exchange *x, char out[46], unsigned *ret_port)
     return bk__peer_text(&peer, out);
 }
 
-// Eight digits at once: nibbles spread over the bytes of a word, then made letters where they exceed 9.
+// Eight digits at once: nibbles spread over the bytes of a word, then made letters above 9.
 static void
 hex_digits(char out[8], uint32_t value)
 {

@@ -41,7 +41,9 @@ preadv2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
 }
 
 // The names that programs built with 64-bit file offsets ask for.
-ssize_t pwrite64(int fd, const void *from, size_t len, off_t offset) __attribute__((alias("pwrite")));
-ssize_t sendfile64(int to, int from, off_t *offset, size_t len) __attribute__((alias("sendfile")));
+ssize_t pwrite64(int fd, const void *from, size_t len, off_t offset)
+    __attribute__((alias("pwrite")));
+ssize_t sendfile64(int to, int from, off_t *offset, size_t len)
+    __attribute__((alias("sendfile")));
 ssize_t preadv64v2(int fd, const struct iovec *parts, int count, off_t offset, int flags)
     __attribute__((alias("preadv2")));
