@@ -16,6 +16,8 @@ import build
 
 ROOT = build.ROOT
 LOGS = ROOT / "build/logs"
+QUICK = ("http_conformance", "http_framing", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "proxy_headers",
+         "file_wrapper", "cli_golden", "apps", "fork")
 MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
@@ -42,7 +44,7 @@ def quick(report):
     checks(report)
     unit(report, "unit")
     package(report, "package", sys.executable)
-    integration(report, "integration fast", sys.executable, "-m", "not slow")
+    integration(report, "integration quick", sys.executable, "-m", "not slow", files=QUICK)
 
 
 def full(report):
@@ -88,14 +90,15 @@ def package(report, name, python):
     report.suite(name, lambda: ([str(build.test_venv(python, False) / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/python"], dict(os.environ)))
 
 
-def integration(report, name, python, *options, sanitize=False):
+def integration(report, name, python, *options, sanitize=False, files=()):
     def run():
         venv = build.test_venv(python, sanitize)
         environment = dict(os.environ, BARKEEP_TEST_PYTHON=str(venv / "bin/python"))
         if sanitize:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
             environment.update(BARKEEP_TEST_PRELOAD=os.path.realpath(found.stdout.strip()), BARKEEP_TEST_SLOW="4")
-        return [str(venv / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *options, "tests/integration"], environment
+        return [str(venv / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *options,
+                *([f"tests/integration/test_{name}.py" for name in files] or ["tests/integration"])], environment
     report.suite(name, run)
 
 
