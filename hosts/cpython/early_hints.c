@@ -59,6 +59,8 @@ early_hints_call(PyObject *self, PyObject *const *args, size_t flags, PyObject *
     int sent = count ? bk_answer_interim(x, 103, names, values, (unsigned)count) : 0;
     if (sent == -ENOMEM)
         PyErr_NoMemory();
+    else if (sent == -EINVAL)
+        PyErr_SetString(PyExc_ValueError, "the early hints are too large");
     else
         result = Py_NewRef(Py_None);  // a client that is gone is noticed by the answer itself
 out:

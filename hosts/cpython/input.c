@@ -353,6 +353,7 @@ static PyMethodDef methods[] = {
     {"writable", input_false, METH_NOARGS, NULL},
     {"isatty", input_false, METH_NOARGS, NULL},
     {"close", input_close, METH_NOARGS, "Does nothing."},
+    {"flush", input_close, METH_NOARGS, "Does nothing."},
     {NULL, NULL, 0, NULL},
 };
 
