@@ -39,7 +39,7 @@ field(struct bk_exchange *x, const char *name, const char *value)
 {
     const char *why;
     if (bk_answer_field(x, bk_str_of(name), bk_str_of(value), &why) < 0)
-        BK_ASSERT(!"the null application's fields are valid");
+        bk_panic(__FILE__, __LINE__, "the null application's fields are valid");
 }
 
 static void
@@ -47,7 +47,7 @@ begin(struct bk_exchange *x, int status, const char *reason)
 {
     const char *why;
     if (bk_answer_begin(x, status, bk_str_of(reason), &why) == -EINVAL)
-        BK_ASSERT(!"the null application's status is valid");
+        bk_panic(__FILE__, __LINE__, "the null application's status is valid");
     field(x, "Content-Type", "text/plain; charset=utf-8");
 }
 

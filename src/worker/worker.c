@@ -370,6 +370,9 @@ bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, uint64_
     *ret_errors = answers > raised ? answers : raised;
 }
 
+static void tell(struct bk_worker *worker, enum bk_message type, const char *format, ...)
+    BK_PRINTF(3, 4);
+
 static void
 tell(struct bk_worker *worker, enum bk_message type, const char *format, ...)
 {
