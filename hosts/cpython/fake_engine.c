@@ -2,7 +2,7 @@
 // of the host can be provoked. Built into barkeep._engine_fake in test builds only. script([...])
 // sets what will arrive, Worker.serve(app) runs through it, results() says what the host did to
 // each exchange.
-#include "module.h"
+#include "fake_engine.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #include "config/messages.h"
-#include "fake_engine.h"
 #include "host/host.h"
 #include "proto/target.h"
 #include "worker/worker.h"
