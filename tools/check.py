@@ -18,6 +18,8 @@ ROOT = build.ROOT
 LOGS = ROOT / "build/logs"
 QUICK = ("http_conformance", "http_framing", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "proxy_headers",
          "file_wrapper", "cli_golden", "apps", "fork")
+# What depends on the interpreter; the rest of the suite is about the C parts and runs on one.
+PER_INTERPRETER = (*QUICK, "interpreter", "first_minutes", "logs", "signals_lifecycle")
 MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
@@ -71,7 +73,7 @@ def matrix(report):
             report.skip(f"integration {version}", f"no python{version} on this machine")
         else:
             package(report, f"package {version}", python)
-            integration(report, f"integration {version}", python, "-m", "not slow")
+            integration(report, f"integration {version}", python, "-m", "not slow", files=PER_INTERPRETER)
 
 
 # ---- the suites --------------------------------------------------------------------------------------------------

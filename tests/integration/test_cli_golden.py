@@ -18,6 +18,11 @@ from pathlib import Path
 import pytest
 from harness.server import PRELOAD, PYTHON
 
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
 BARKEEP = os.environ.get("BARKEEP_TEST_BINARY") or str(Path(PYTHON).parent / "barkeep")
 
 WSGI = "def application(environ, start_response):\n    pass\n"
@@ -338,11 +343,7 @@ def printed(line, cwd):
     """{key: (value, origin)} of --print-config, read as TOML where this Python can."""
     result = barkeep(line, cwd)
     assert (result.returncode, result.stderr) == (0, "")
-    if sys.version_info >= (3, 11):
-        import tomllib
-        values = tomllib.loads(result.stdout)
-    else:
-        values = {}
+    values = tomllib.loads(result.stdout)
     origins = {}
     for found in re.finditer(r"^(\w+) = (.*?) +# (.*)$", result.stdout, re.M):
         origins[found[1]] = found[3]

@@ -3,6 +3,7 @@ import hashlib
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import threading
 
@@ -30,6 +31,11 @@ http {{
 """
 
 
+def listens(path):
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(path) == 0
+
+
 @pytest.fixture
 def behind(serve, tmp_path):
     """behind(app, *options, extra=...) -> (server, path of nginx's socket)"""
@@ -41,7 +47,7 @@ def behind(serve, tmp_path):
         (tmp_path / "nginx.conf").write_text(CONFIG.format(dir=tmp_path, upstream=upstream, extra=extra))
         nginx = subprocess.Popen([NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log"), "-p", str(tmp_path)])
         running.append(nginx)
-        until((tmp_path / "front.sock").exists, 10, "nginx's socket")
+        until(lambda: listens(str(tmp_path / "front.sock")), 10, "nginx to listen")
         return server, str(tmp_path / "front.sock")
 
     yield start

@@ -94,7 +94,8 @@ class Master:
         return list(re.finditer(pattern, self.err))[count - 1]
 
     def events(self, *kinds):
-        found = [json.loads(line) for line in self.notes_file.read_text().splitlines()]
+        found = [json.loads(line) for line in self.notes_file.read_text().splitlines(keepends=True)
+                 if line.endswith("\n")]  # the last one may be half written
         return [event for event in found if not kinds or event["event"] in kinds]
 
     def await_event(self, kind, count=1, seconds=20):
