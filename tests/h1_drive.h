@@ -5,7 +5,7 @@
 //       Host: a
 //     body hello
 //     end
-//     fault 400 bare LF in a field        (last line; or "idle", "in a head", "in a body")
+//     fault 400 bare LF in a field [GET /a /a]     (last line; or "idle", "in a head", "in a body")
 //
 // Every offer is a fresh allocation of the exact size, so that AddressSanitizer sees a read behind it, and the head
 // handed in is rubbish, because a connection gives no promise to offer the same one again.
@@ -105,6 +105,7 @@ drive_once(struct drive *drive, size_t end)
     memset(&head, 0xa5, sizeof head);
     memset(fields, 0xa5, sizeof fields);
     head.fields = fields;
+    bool was_head = !drive->codec.h1.in_body;
     int item =
         drive->codec.ops->next(&drive->codec, (struct bk_str){copy, len}, drive->limits, &head, &used, &data, &fault);
     if (item == BK_ITEM_HEAD)
@@ -120,9 +121,20 @@ drive_once(struct drive *drive, size_t end)
             drive_add(t, "\n", 1);
         drive->has_data = false;
         if (item < 0)
-            drive_say(t, "fault %d %s\n", fault.status, fault.why ? fault.why : "(no reason)");
+            drive_say(t, "fault %d %s", fault.status, fault.why ? fault.why : "(no reason)");
         else
             drive_say(t, "end\n");
+    }
+    if (item < 0 && was_head) {  // what the log will say
+        drive_add(t, " [", 2);
+        drive_add(t, head.base + head.method, head.method_len);
+        drive_add(t, " ", 1);
+        drive_add(t, head.base + head.target, head.target_len);
+        drive_add(t, " ", 1);
+        drive_add(t, head.base + head.path, head.path_len);
+        drive_add(t, "]\n", 2);
+    } else if (item < 0) {
+        drive_add(t, "\n", 1);
     }
     drive->failed = item < 0;
     if (item >= 0)

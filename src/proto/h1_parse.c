@@ -35,10 +35,12 @@ bk_h1_parse_head(struct bk_h1_parser *parser, const char *buf, size_t len,
     ssize_t size = parser->at == 0 ? parse_whole(buf, seen, limits, head, &found) : 0;
     if (bk_unlikely(size == 0)) {
         int done = bk__h1_resume(parser, buf, seen, limits, fault);
+        if (done == 0 && len >= limits->head)
+            done = bk__h1_refuse_big(parser, fault);
         if (done < 0)
+            bk__h1_describe(parser, buf, seen, limits, head);
+        if (done <= 0)
             return done;
-        if (done == 0)
-            return len < limits->head ? 0 : bk__h1_refuse_big(parser, fault);
         size = parse_whole(buf, seen, limits, head, &found);
         BK_ASSERT(size > 0);
     }

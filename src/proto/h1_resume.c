@@ -291,3 +291,26 @@ bk__h1_refuse_big(const struct bk_h1_parser *parser, struct bk_fault *fault)
 {
     return bk_fault_set(fault, parser->state < IN_FIELD ? 414 : 431, "request head too long");
 }
+
+void
+bk__h1_describe(const struct bk_h1_parser *parser, const char *buf, size_t len,
+                const struct bk_h1_limits *limits, struct bk_head *head)
+{
+    struct bk_fault ignored;
+    const char *method = buf + 2 * parser->empty_lines, *end = buf + len;
+    if ((size_t)(end - method) > limits->line)
+        end = method + limits->line;  // the same part of the line, however much came
+    const char *space = bk__scan->token(method, end);
+    *head = (struct bk_head){.base = buf, .fields = head->fields};
+    head->method = (uint32_t)(method - buf);
+    if (space - method > BK__H1_METHOD_MAX)
+        space = method + BK__H1_METHOD_MAX;
+    head->method_len = (uint32_t)(space - method);
+    if (parser->state < IN_TARGET_FIRST)
+        return;
+    const char *target = space + 1, *stop = bk__scan->target(target, end);
+    head->target = (uint32_t)(target - buf);
+    head->target_len = (uint32_t)(stop - target);
+    if (parser->state >= IN_FIELD && bk__h1_judge_line(stop + 6, head, &ignored) < 0)
+        head->path_len = head->query_len = head->authority_len = 0;
+}

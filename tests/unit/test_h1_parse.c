@@ -130,6 +130,29 @@ TEST(faults_come_at_once)
     }
 }
 
+TEST(a_refused_head_says_what_was_asked)
+{
+    static const struct {
+        const char *text, *method, *target, *path;
+    } rows[] = {
+        {"GET /a?b HTTP/1.1\r\nHost: a\r\nX\001: y\r\n\r\n", "GET", "/a?b", "/a"},  // a field
+        {"GET /a?b HTTP/1.1\r\n\r\n", "GET", "/a?b", "/a"},                         // no Host
+        {"GET /a HTTP/2.0\r\n\r\n", "GET", "/a", ""},
+        {"\r\nGET a HTTP/1.1\r\n\r\n", "GET", "a", ""},
+        {"GET /a\001b HTTP/1.1\r\n\r\n", "GET", "/a", ""},
+        {"GET  /a HTTP/1.1\r\n\r\n", "GET", "", ""},
+        {"G\001T / HTTP/1.1\r\n\r\n", "G", "", ""},
+        {"\026\003\001", "", "", ""},
+    };
+    for (unsigned i = 0; i < BK_COUNT(rows); i++) {
+        CHECK_INT(parse(rows[i].text, strlen(rows[i].text)), -EPROTO);
+        CHECK(head.base == rows[i].text);
+        CHECK_TEXT(bk_head_str(&head, head.method, head.method_len), rows[i].method);
+        CHECK_TEXT(bk_head_str(&head, head.target, head.target_len), rows[i].target);
+        CHECK_TEXT(bk_head_str(&head, head.path, head.path_len), rows[i].path);
+    }
+}
+
 // Faults of meaning are judged behind all faults of form, in an order of their own.
 TEST(the_order_of_faults)
 {
