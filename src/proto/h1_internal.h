@@ -13,8 +13,8 @@ int bk__h1_resume(struct bk_h1_parser *parser, const char *buf, size_t len, cons
                   struct bk_fault *fault) BK_MUST_CHECK;
 // The fault of a head that has reached its limit without an end.
 int bk__h1_refuse_big(const struct bk_h1_parser *parser, struct bk_fault *fault);
-// Of a head that is refused: sets base, method and target as far as they can be told, path and query when the whole line
-// is good; everything else is cleared but `fields`.
+// Of a head that is refused: sets base, method and target as far as they can be told, path and query when the whole
+// line is good; everything else is cleared but `fields`.
 void bk__h1_describe(const struct bk_h1_parser *parser, const char *buf, size_t len, const struct bk_h1_limits *limits,
                      struct bk_head *head);
 
