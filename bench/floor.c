@@ -1,5 +1,5 @@
-// The kernel's floor: the least a server on one core can spend per request. One epoll loop that reads
-// whatever came and sends a constant answer, parsing nothing. scorecard.py starts it as `floor PORT`;
+// The least a server on one core can spend per request: an epoll loop that reads whatever came and
+// sends a constant answer, parsing nothing. scorecard.py starts it as `floor PORT`. A request with
 // "Connection: close" is honoured.
 #include <errno.h>
 #include <netinet/in.h>

@@ -17,6 +17,7 @@
 #define TICK (5 * BK_MSEC)  // a disarmed worker looks again that often
 #define QUIET                                                                                      \
     (200 * BK_MSEC)  // nothing came or went anywhere for so long: everybody may take the next one
+#define LOOK (1000 * BK_MSEC)  // an armed worker looks whether a connection was forgotten
 #define STALE                                                                                      \
     (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
 #define NOBODY UINT64_MAX      // in `suspects`: no worker ever turned at that moment
@@ -33,6 +34,7 @@ static uint32_t least_loaded(const struct bk_engine *engine);
 static bool connection_waits(const struct bk_engine *engine);
 static uint64_t changes(const struct bk_engine *engine);
 static void suspect_the_armed(struct bk_engine *engine);
+static int look_for_the_forgotten(struct bk_engine *engine);
 
 int
 bk__accept_init(struct bk_engine *engine, struct bk_segment *segment)
@@ -257,22 +259,39 @@ bk__accept_gate(struct bk_engine *engine)
     bool level = engine->conn_count <= least + 1 + least / 8;
     if (accept->armed) {
         if (level || now >= accept->active_until)
-            return -1;
+            return look_for_the_forgotten(engine);
         arm(engine, false);
         accept->tick = now + TICK;
     } else if (level || now >= accept->active_until) {
         arm(engine, true);
-        return -1;
+        return look_for_the_forgotten(engine);
     } else if (now >= accept->tick) {
         accept->tick = now + TICK;
         accept->unaccepted = connection_waits(engine) ? accept->unaccepted + 1 : 0;
         if (accept->unaccepted >= 2) {
             suspect_the_armed(engine);
             arm(engine, true);
-            return -1;
+            return look_for_the_forgotten(engine);
         }
     }
     return (int)((accept->tick - now + BK_MSEC - 1) / BK_MSEC);
+}
+
+// The kernel wakes one waiter per connection. If that one is killed or stopped between its wake-up
+// and its accept, nobody else hears of the connection: so once a second every worker looks for
+// itself.
+static int
+look_for_the_forgotten(struct bk_engine *engine)
+{
+    struct bk_accept *accept = &engine->accept;
+    uint64_t now = engine->loop.now;
+    if (now >= accept->look) {
+        accept->look = now + LOOK;
+        if (connection_waits(engine))
+            for (unsigned i = 0; i < accept->count && accept->armed; i++)
+                accept_some(engine, &accept->listeners[i], 1);
+    }
+    return (int)((accept->look - now + BK_MSEC - 1) / BK_MSEC);
 }
 
 // The smallest connection count of the workers that can take one now, this one included.

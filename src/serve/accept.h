@@ -32,6 +32,7 @@ struct bk_accept {
     uint8_t unaccepted;     // ticks in a row that found a connection waiting
     int spare_fd;           // owns: given up for a moment on EMFILE
     struct bk_timer timer;  // end of a pause
+    uint64_t look;          // when an armed worker looks for a forgotten connection next
     uint64_t tick;          // next gate tick, 0 = none
 };
 

@@ -11,6 +11,7 @@
 
 #define PARTS_PER_WRITE 16
 #define FILE_PIECE (512 * 1024)
+#define COPY_PIECE (32 * 1024)
 // Of a request body the application did not read: so much is read and dropped to keep the
 // connection.
 #define UNREAD_MAX (64 * 1024)
@@ -161,12 +162,28 @@ resident(int fd, off_t offset, size_t len)
            preadv2(fd, &one, 1, offset + (off_t)len - 1, RWF_NOWAIT) == 1;
 }
 
+// One piece from the file to the stream: by sendfile, or read and written with --sendfile off (for
+// file systems that cannot). Also on offload threads. Returns as send_file of the stream.
+static ssize_t
+move_piece(struct bk_conn *conn, int fd, off_t *offset, size_t len)
+{
+    char buffer[COPY_PIECE];
+    if (conn->engine->config->sendfile)
+        return conn->stream.ops->send_file(&conn->stream, fd, offset, len);
+    ssize_t n = pread(fd, buffer, len < sizeof buffer ? len : sizeof buffer, *offset);
+    if (n <= 0)
+        return n < 0 ? -errno : 0;
+    n = conn->stream.ops->write(&conn->stream, buffer, (size_t)n);
+    if (n > 0)
+        *offset += n;
+    return n;
+}
+
 static void
 send_file_piece(struct bk_job *job)
 {
     struct file_job *file = BK_OUTER(job, struct file_job, job);
-    file->sent =
-        file->conn->stream.ops->send_file(&file->conn->stream, file->fd, &file->offset, file->len);
+    file->sent = move_piece(file->conn, file->fd, &file->offset, file->len);
 }
 
 static void
@@ -210,7 +227,7 @@ send_file(struct bk_exchange *x)
     struct bk_part *part = x->out.first;
     size_t len = part->len < FILE_PIECE ? (size_t)part->len : FILE_PIECE;
     if (resident(part->fd, part->offset, len)) {
-        ssize_t n = conn->stream.ops->send_file(&conn->stream, part->fd, &part->offset, len);
+        ssize_t n = move_piece(conn, part->fd, &part->offset, len);
         return n == 0 ? -EIO : n;  // the file became shorter than announced: cut the answer
     }
     struct file_job *file = malloc(sizeof *file);
@@ -225,7 +242,7 @@ send_file(struct bk_exchange *x)
         if (file->fd >= 0)
             close(file->fd);
         free(file);
-        ssize_t n = conn->stream.ops->send_file(&conn->stream, part->fd, &part->offset, len);
+        ssize_t n = move_piece(conn, part->fd, &part->offset, len);
         return n == 0 ? -EIO : n;
     }
     conn->job = true;
