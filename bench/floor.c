@@ -12,9 +12,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static const char answer[] =
-    "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n"
-    "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nServer: floor\r\n\r\nHello, World!";
+#define HEAD                                                                       \
+    "HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 13\r\n" \
+    "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\nServer: floor\r\n"
+static const char answer[] = HEAD "\r\nHello, World!";
+static const char last_answer[] = HEAD "Connection: close\r\n\r\nHello, World!";
 
 static int listen_on(int port);
 static void watch(int epoll, int fd);
@@ -83,7 +85,10 @@ serve(int fd)
         return;
     }
     request[got] = 0;
-    send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
-    if (strstr(request, "Connection: close"))
-        close(fd);
+    if (!strstr(request, "Connection: close")) {
+        send(fd, answer, sizeof answer - 1, MSG_NOSIGNAL);
+        return;
+    }
+    send(fd, last_answer, sizeof last_answer - 1, MSG_NOSIGNAL);
+    close(fd);
 }

@@ -49,7 +49,7 @@ def main():
 
 def parse_arguments():
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--barkeep", default=HERE.parent / ".venv/bin/barkeep")
+    arguments.add_argument("--barkeep", type=lambda text: Path(text).absolute(), default=HERE.parent / ".venv/bin/barkeep")
     arguments.add_argument("--rounds", type=int, default=7)
     arguments.add_argument("--seconds", type=int, default=3)
     arguments.add_argument("--json")
