@@ -51,6 +51,7 @@ def test_venv(python, sanitize):
     requirements = ROOT / "tests/requirements.txt"
     with Stamp(BUILD / f"{venv.name}.packages", digest([requirements]), venv / "bin/python") as stamp:
         if stamp.stale:
+            say(f"installing the test tools for python {tag(python)}")
             new_venv(venv, python)
             run(venv / "bin/python", "-m", "pip", "install", "-q", "-r", requirements)
     install(venv, python, made)
@@ -65,6 +66,7 @@ def unit(python, sanitize, clang):
     tools = tools_venv(python)
     if not (directory / "build.ninja").exists():
         run(tools / "bin/meson", "setup", directory, *options, env=path_first(tools, environment), cwd=ROOT)
+    say(f"compiling {directory.name}")
     run(tools / "bin/ninja", "-C", directory, env=path_first(tools, environment))
     return directory
 
@@ -76,6 +78,7 @@ def wheel(python, sanitize):
     with Stamp(BUILD / f"wheel-{name}.stamp", digest(sources()), target) as stamp:
         if stamp.stale:
             tools = tools_venv(python)
+            say(f"compiling barkeep for python {name}")
             shutil.rmtree(target, ignore_errors=True)
             settings = [f"--config-settings=build-dir={BUILD / ('meson-' + name)}"]
             if sanitize:
@@ -91,8 +94,6 @@ def install(venv, python, wheel_file):
             if not (venv / "bin/python").exists():
                 new_venv(venv, python)
             run(venv / "bin/python", "-m", "pip", "install", "-q", "--force-reinstall", "--no-deps", wheel_file)
-            if tuple(map(int, tag(python).split("."))) < (3, 11):
-                run(venv / "bin/python", "-m", "pip", "install", "-q", "tomli")
 
 
 def tools_venv(python):
@@ -101,6 +102,7 @@ def tools_venv(python):
     venv = BUILD / f"tools-{tag(python)}"
     with Stamp(BUILD / f"tools-{tag(python)}.stamp", "\n".join(wanted), venv / "bin/python") as stamp:
         if stamp.stale:
+            say(f"installing the build tools for python {tag(python)}")
             new_venv(venv, python)
             run(venv / "bin/python", "-m", "pip", "install", "-q", *wanted)
     return venv
@@ -163,10 +165,16 @@ def path_first(venv, environment=None):
 
 
 def run(*command, **more):
-    try:
-        subprocess.run([str(part) for part in command], check=True, stdin=subprocess.DEVNULL, **more)
-    except subprocess.CalledProcessError as failure:
-        sys.exit(f"build: {' '.join(str(part) for part in command)} ended with {failure.returncode}")
+    """Quiet when all is well; the whole output when not."""
+    command = [str(part) for part in command]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", **more)
+    if done.returncode:
+        print(done.stdout)
+        sys.exit(f"build: {' '.join(command)} ended with {done.returncode}")
+
+
+def say(text):
+    print(f"build: {text}", flush=True)
 
 
 if __name__ == "__main__":

@@ -96,6 +96,7 @@ def integration(report, name, python, *options, sanitize=False, files=()):
     def run():
         venv = build.test_venv(python, sanitize)
         environment = dict(os.environ, BARKEEP_TEST_PYTHON=str(venv / "bin/python"))
+        environment.setdefault("BARKEEP_TEST_SOAK", "20000" if sanitize else "200000" if os.environ.get("CI") else "60000")
         if sanitize:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
             environment.update(BARKEEP_TEST_PRELOAD=os.path.realpath(found.stdout.strip()), BARKEEP_TEST_SLOW="4")
