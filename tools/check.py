@@ -40,6 +40,7 @@ def checks(report):
     for name in ("layers", "sizes", "form"):
         report.suite(name, [sys.executable, f"tools/{name}.py"])
     report.suite("reference", [sys.executable, "tools/reference.py", "--check"])
+    report.suite("header hash", [sys.executable, "tools/header_hash.py", "--check"])
 
 
 def quick(report):
