@@ -41,6 +41,7 @@ done
 [ ! -d "${PIP_FIND_LINKS:-}" ] || { mkdir -p "$root$PIP_FIND_LINKS"; cp -r "$PIP_FIND_LINKS/." "$root$PIP_FIND_LINKS/"; }
 passed=$(env | grep -E '^(PIP_|SSL_CERT|REQUESTS_CA|CURL_CA|https?_proxy|HTTPS?_PROXY|no_proxy|NO_PROXY)' || true)
 
+mount --bind "$root" "$root"  # a mount point, or nothing inside could make a mount namespace of its own
 mount -t proc proc "$root/proc"
 mount --rbind /dev "$root/dev"
 mount --rbind /sys "$root/sys"
@@ -87,5 +88,5 @@ if [ "$what" != run ]; then
     echo "== make test"
     inside 'cd /barkeep && CI=true make test'
 fi
-[ -n "${KEEP:-}" ] || { umount -R "$root/dev" "$root/sys" "$root/proc" "$root/tmp" "$root/source" 2>/dev/null; rm -rf --one-file-system "$root"; }
+[ -n "${KEEP:-}" ] || { umount -R "$root"; rm -rf --one-file-system "$root"; }
 echo "fresh machine: passed"

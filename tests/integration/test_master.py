@@ -226,7 +226,7 @@ def test_orphans_are_reaped(master):
 @pytest.mark.root
 def test_as_pid_1(master):
     unshare = shutil.which("unshare")
-    if not unshare or subprocess.run([unshare, "-pf", "true"], capture_output=True).returncode:
+    if not unshare or subprocess.run([unshare, "-pf", "--mount-proc", "true"], capture_output=True).returncode:
         pytest.skip("cannot make a pid namespace here")
     master.script(all={"spawn": "sleep 0.3"})
     master.notes_file.write_text("")
