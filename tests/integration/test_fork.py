@@ -53,7 +53,7 @@ def test_port_is_free_though_a_child_lives_on(serve, server, how):
     child = server.get(f"/{how}").json()
     try:
         assert procs.alive(child)
-        assert ours(procs.fds(child).values()) == []
+        until(lambda: ours(procs.fds(child).values()) == [], 10, "the child to have closed what is ours")
         assert server.stop_only() == 0
         assert not server.listening(server.address)
         again = serve("everything", bind=f"127.0.0.1:{server.port}")
