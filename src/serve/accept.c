@@ -23,6 +23,12 @@
 #define NOBODY UINT64_MAX      // in `suspects`: no worker ever turned at that moment
 #define PAUSE (100 * BK_MSEC)  // without descriptors
 
+struct view {
+    uint64_t changes;
+    uint32_t least;
+    bool others;
+};
+
 static void on_listener(struct bk_watch *watch, uint32_t events);
 static int accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned most);
 static void out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from,
@@ -30,9 +36,8 @@ static void out_of_descriptors(struct bk_engine *engine, struct bk_accept_listen
 static void arm(struct bk_engine *engine, bool on);
 static bool too_many(struct bk_engine *engine);
 static void on_pause_over(struct bk_timer *timer);
-static uint32_t least_loaded(const struct bk_engine *engine);
 static bool connection_waits(const struct bk_engine *engine);
-static uint64_t changes(const struct bk_engine *engine);
+static struct view look_around(const struct bk_engine *engine);
 static void suspect_the_armed(struct bk_engine *engine);
 static int look_for_the_forgotten(struct bk_engine *engine);
 
@@ -49,7 +54,10 @@ bk__accept_init(struct bk_engine *engine, struct bk_segment *segment)
     if (getrlimit(RLIMIT_NOFILE, &files) == 0 && files.rlim_cur != RLIM_INFINITY &&
         accept->limit > files.rlim_cur * 8 / 10)
         accept->limit = (uint32_t)(files.rlim_cur * 8 / 10);
-    accept->gated = segment->slot_count > 1;
+    uint32_t index = (uint32_t)(engine->slot - segment->slots);
+    uint32_t used = atomic_load(&segment->used);
+    while (used <= index && !atomic_compare_exchange_weak(&segment->used, &used, index + 1))
+        ;
     accept->suspects = malloc(segment->slot_count * sizeof *accept->suspects);
     if (!accept->listeners || !accept->suspects)
         return -ENOMEM;
@@ -108,15 +116,14 @@ on_listener(struct bk_watch *watch, uint32_t events)
 {
     struct bk_accept_listener *from = BK_OUTER(watch, struct bk_accept_listener, watch);
     struct bk_engine *engine = from->engine;
-    struct bk_accept *accept = &engine->accept;
-    if (!accept->gated) {
+    if (!look_around(engine).others) {
         accept_some(engine, from, BATCH);
         return;
     }
     // One at a time: a worker that gathers a pile and then sleeps in its application keeps them all
     // waiting.
-    if (accept_some(engine, from, 1) <= 0 || !accept->armed ||
-        engine->conn_count <= least_loaded(engine))
+    if (accept_some(engine, from, 1) <= 0 || !engine->accept.armed ||
+        engine->conn_count <= look_around(engine).least)
         return;
     // The kernel wakes the head of its queue of waiters; who is ahead of the others goes to the
     // tail.
@@ -249,15 +256,17 @@ int
 bk__accept_gate(struct bk_engine *engine)
 {
     struct bk_accept *accept = &engine->accept;
-    if (!accept->gated || !accept->open || accept->paused)
+    if (!accept->open || accept->paused)
         return -1;
-    uint64_t now = engine->loop.now, seen = changes(engine);
-    if (seen != accept->seen)
+    struct view view = look_around(engine);
+    uint64_t now = engine->loop.now;
+    if (view.changes != accept->seen)
         accept->active_until = now + QUIET;
-    accept->seen = seen;
-    uint32_t least = least_loaded(engine);
-    bool level = engine->conn_count <= least + 1 + least / 8;
-    if (accept->armed) {
+    accept->seen = view.changes;
+    bool level = engine->conn_count <= view.least + 1 + view.least / 8;
+    if (accept->armed && !view.others) {
+        return -1;
+    } else if (accept->armed) {
         if (level || now >= accept->active_until)
             return look_for_the_forgotten(engine);
         arm(engine, false);
@@ -294,39 +303,30 @@ look_for_the_forgotten(struct bk_engine *engine)
     return (int)((accept->look - now + BK_MSEC - 1) / BK_MSEC);
 }
 
-// The smallest connection count of the workers that can take one now, this one included.
-static uint32_t
-least_loaded(const struct bk_engine *engine)
+// One look at everybody's slot: the smallest connection count of the workers that can take one now
+// (this one included), whether there are others at all, and what came and went so far.
+static struct view
+look_around(const struct bk_engine *engine)
 {
     const struct bk_segment *segment = engine->accept.segment;
-    uint32_t least = engine->conn_count;
-    for (uint32_t i = 0; i < segment->slot_count; i++) {
+    struct view view = {.least = engine->conn_count};
+    uint32_t used = atomic_load_explicit(&segment->used, memory_order_relaxed);
+    for (uint32_t i = 0; i < used; i++) {
         const struct bk_slot *slot = &segment->slots[i];
+        uint32_t count = atomic_load_explicit(&slot->connections, memory_order_relaxed);
+        view.changes +=
+            2 * atomic_load_explicit(&slot->counters.accepted, memory_order_relaxed) - count;
         uint32_t state = atomic_load_explicit(&slot->state, memory_order_relaxed);
         if (slot == engine->slot || (state != BK_SLOT_IDLE && state != BK_SLOT_BUSY))
             continue;
+        view.others = true;
         uint64_t turned = atomic_load_explicit(&slot->turned, memory_order_relaxed);
         bool waiting = atomic_load_explicit(&slot->waiting, memory_order_relaxed);
         if (turned == engine->accept.suspects[i] || (!waiting && turned + STALE < engine->loop.now))
             continue;
-        uint32_t count = atomic_load_explicit(&slot->connections, memory_order_relaxed);
-        least = count < least ? count : least;
+        view.least = count < view.least ? count : view.least;
     }
-    return least;
-}
-
-// Connections opened and closed by all workers so far.
-static uint64_t
-changes(const struct bk_engine *engine)
-{
-    const struct bk_segment *segment = engine->accept.segment;
-    uint64_t sum = 0;
-    for (uint32_t i = 0; i < segment->slot_count; i++) {
-        const struct bk_slot *slot = &segment->slots[i];
-        sum += 2 * atomic_load_explicit(&slot->counters.accepted, memory_order_relaxed) -
-               atomic_load_explicit(&slot->connections, memory_order_relaxed);
-    }
-    return sum;
+    return view;
 }
 
 // A connection lay unaccepted over two ticks: whoever was armed then is stopped or stuck, and does
@@ -335,7 +335,8 @@ static void
 suspect_the_armed(struct bk_engine *engine)
 {
     const struct bk_segment *segment = engine->accept.segment;
-    for (uint32_t i = 0; i < segment->slot_count; i++)
+    uint32_t used = atomic_load_explicit(&segment->used, memory_order_relaxed);
+    for (uint32_t i = 0; i < used; i++)
         if (atomic_load_explicit(&segment->slots[i].armed, memory_order_relaxed))
             engine->accept.suspects[i] =
                 atomic_load_explicit(&segment->slots[i].turned, memory_order_relaxed);

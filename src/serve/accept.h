@@ -24,7 +24,6 @@ struct bk_accept {
     unsigned count;
     struct bk_segment *segment;  // borrows: everybody's slots, for the gate
     bool open, armed, paused;
-    bool gated;             // more than one worker may exist
     uint32_t limit;         // most connections of this worker
     uint64_t seen;          // connections opened and closed by all workers, as of the last look
     uint64_t active_until;  // the gate holds until then; afterwards everybody may accept

@@ -46,6 +46,7 @@ struct bk_segment {
     uint32_t magic, layout;
     uint32_t slot_size, slot_count;
     _Atomic uint64_t generation;
+    _Atomic uint32_t used;  // slots from here on were never a worker's
     _Alignas(64) struct bk_slot slots[];
 };
 
