@@ -45,9 +45,6 @@ scorecard:  ## CPU per request beside bjoern and the kernel's floor
 fresh-machine:  ## `make run` and `make test` in a minimal Debian made for the purpose (root, debootstrap)
 	@tools/fresh-machine.sh
 
-docs:  ## the reference pages from the tables in src/config
-	@$(tools)/reference.py
-
 format-check:  ## layers, sizes, form and generated pages
 	@$(tools)/check.py checks
 
@@ -58,4 +55,4 @@ clean:  ## removes everything that was built
 	rm -rf build .venv
 
 help:  ## this list
-	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' Makefile | column -t -s :
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
