@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs named sets of suites, prints each runner's own closing lines, a time for each suite and one total line.
 
-  tools/check.py SET...     checks | quick | full | sanitize | matrix; each suite runs once even if two sets name it
+  tools/check.py SET...     checks | quick | full | sanitize | matrix | interpreter (what matrix does, on this one);
+                            each suite runs once even if two sets name it
 
 Exit status 0 only when every suite passed. `make quick`, `make test` and .ci/run call it.
 """
@@ -24,7 +25,7 @@ MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def main():
-    sets = {"checks": checks, "quick": quick, "full": full, "sanitize": sanitize, "matrix": matrix}
+    sets = {"checks": checks, "quick": quick, "full": full, "sanitize": sanitize, "matrix": matrix, "interpreter": one_interpreter}
     if not sys.argv[1:] or any(name not in sets for name in sys.argv[1:]):
         sys.exit(__doc__)
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -75,6 +76,12 @@ def matrix(report):
         else:
             package(report, f"package {version}", python)
             integration(report, f"integration {version}", python, "-m", "not slow", files=PER_INTERPRETER)
+
+
+def one_interpreter(report):
+    version = build.tag(sys.executable)
+    package(report, f"package {version}", sys.executable)
+    integration(report, f"integration {version}", sys.executable, "-m", "not slow", files=PER_INTERPRETER)
 
 
 # ---- the suites --------------------------------------------------------------------------------------------------

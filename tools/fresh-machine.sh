@@ -3,13 +3,17 @@
 # `make test` passes. Makes a minimal Debian with debootstrap in a directory, clones this checkout's HEAD into it, and runs
 # both inside, in mount and pid namespaces of their own so that nothing is left behind.
 #   tools/fresh-machine.sh [run|test|all]      (root; KEEP=1 keeps the directory)
+#   tools/fresh-machine.sh matrix              Debian testing instead: the interpreters that only it has, see `newer`
 # Mirror, proxy, certificates and pip settings are this machine's, copied at run time.
 set -eu
 
 what=${1:-all}
 repo=$(cd "$(dirname "$0")/.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/barkeep-fresh
-root=$cache/machine
+suite=bookworm
+[ "$what" != matrix ] || suite=testing
+root=$cache/machine-$suite
+newer="3.14 3.15"
 
 if [ "${INSIDE_NAMESPACES:-}" != yes ]; then
     [ "$(id -u)" = 0 ] || { echo "fresh-machine: needs root" >&2; exit 2; }
@@ -20,21 +24,23 @@ fi
 mirror=$(sed -n 's/^URIs: *//p; s/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*\) .*/\2/p' /etc/apt/sources.list.d/debian.sources \
     /etc/apt/sources.list 2>/dev/null | head -n 1)
 mkdir -p "$cache"
-if [ ! -e "$cache/base.tar" ]; then
+if [ ! -e "$cache/base-$suite.tar" ]; then
     echo "== debootstrap"
     rm -rf "$root"
-    debootstrap --variant=minbase --include=git,make,ca-certificates bookworm "$root" $mirror >"$cache/debootstrap.log" 2>&1 \
+    debootstrap --variant=minbase --include=git,make,ca-certificates "$suite" "$root" $mirror >"$cache/debootstrap.log" 2>&1 \
         || { tail -n 20 "$cache/debootstrap.log"; exit 1; }
-    tar -C "$root" -cf "$cache/base.tar" .
+    tar -C "$root" -cf "$cache/base-$suite.tar" .
 fi
 rm -rf "$root"
 mkdir -p "$root"
-tar -C "$root" -xf "$cache/base.tar"
+tar -C "$root" -xf "$cache/base-$suite.tar"
 
 # How this machine reaches its registries.
 cp -L /etc/resolv.conf /etc/hosts "$root/etc/"
-[ ! -e /etc/apt/sources.list.d/debian.sources ] || cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
-[ ! -e /etc/apt/sources.list.d/debian.sources ] || : >"$root/etc/apt/sources.list"
+if [ "$suite" = bookworm ] && [ -e /etc/apt/sources.list.d/debian.sources ]; then
+    cp /etc/apt/sources.list.d/debian.sources "$root/etc/apt/sources.list.d/"
+    : >"$root/etc/apt/sources.list"
+fi
 for file in /etc/apt/apt.conf.d/*proxy* /etc/pip.conf /etc/ssl/certs/ca-certificates.crt; do
     [ ! -e "$file" ] || { mkdir -p "$root$(dirname "$file")"; cp -L "$file" "$root$file"; }
 done
@@ -65,7 +71,15 @@ assert \"Barkeep serves this page\" in page"'
 echo "== clone"
 inside 'git -c safe.directory="*" clone -q file:///source /barkeep && cd /barkeep && git log --oneline -1'
 
-if [ "$what" != test ]; then
+if [ "$what" = matrix ]; then
+    for version in $newer; do
+        echo "== python $version"
+        inside "apt-get update -q && apt-get install -q -y --no-install-recommends gcc libc6-dev python$version-venv python$version-dev" \
+            >"$cache/apt.log" 2>&1 || { echo "python $version cannot be had"; continue; }
+        inside "cd /barkeep && CI=true python$version tools/check.py interpreter"
+    done
+fi
+if [ "$what" = run ] || [ "$what" = all ]; then
     echo "== make run"
     started=$(date +%s)
     inside 'cd /barkeep && exec make run' >"$cache/run.log" 2>&1 &
@@ -84,7 +98,7 @@ if [ "$what" != test ]; then
     done
     wait "$runner" || true
 fi
-if [ "$what" != run ]; then
+if [ "$what" = test ] || [ "$what" = all ]; then
     echo "== make test"
     inside 'cd /barkeep && CI=true make test'
 fi
