@@ -96,7 +96,7 @@ def root_directory():
 
 def pytest_collection_modifyitems(items):
     if PRELOAD:
-        skip = pytest.mark.skip(reason="asserts a rate or a latency; not in the sanitizer build")
+        skip = pytest.mark.skip(reason="asserts a rate, a latency or memory; not in the sanitizer build")
         for item in items:
             if item.get_closest_marker("timing"):
                 item.add_marker(skip)

@@ -208,6 +208,7 @@ def test_client_resets_while_the_application_runs(server):
     assert server.get("/hello").status == 200
 
 
+@pytest.mark.timing
 def test_idle_connections_are_cheap(server):
     """Memory per idle connection, kernel excluded: a few hundred bytes, not a buffer each."""
     worker = server.worker()
