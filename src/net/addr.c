@@ -274,17 +274,28 @@ bk_addr_host(char out[INET6_ADDRSTRLEN], const struct bk_addr *addr, unsigned *r
     *ret_port = 0;
     if (addr->sa.sa_family == AF_INET) {
         *ret_port = ntohs(addr->in.sin_port);
-        inet_ntop(AF_INET, &addr->in.sin_addr, text, sizeof text);
+        bk_addr_v4_text(text, (const unsigned char *)&addr->in.sin_addr);
     } else if (addr->sa.sa_family == AF_INET6) {
         *ret_port = ntohs(addr->in6.sin6_port);
         if (IN6_IS_ADDR_V4MAPPED(&addr->in6.sin6_addr))
-            inet_ntop(AF_INET, &addr->in6.sin6_addr.s6_addr[12], text, sizeof text);
+            bk_addr_v4_text(text, &addr->in6.sin6_addr.s6_addr[12]);
         else
             inet_ntop(AF_INET6, &addr->in6.sin6_addr, text, sizeof text);
     }
     len = strlen(text);
     memcpy(out, text, len);
     return len;
+}
+
+size_t
+bk_addr_v4_text(char out[INET6_ADDRSTRLEN], const unsigned char bytes[4])
+{
+    char *at = out;
+    for (int i = 0; i < 4; i++) {
+        at += bk_str_format_u64(at, bytes[i]);
+        *at++ = i < 3 ? '.' : '\0';
+    }
+    return (size_t)(at - out) - 1;
 }
 
 static void

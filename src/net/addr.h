@@ -62,6 +62,9 @@ void bk_addr_text(char *out, size_t room, enum bk_scheme scheme, const struct bk
 // SERVER_NAME. Returns bytes written (no NUL), at most INET6_ADDRSTRLEN. v4-mapped v6 addresses are
 // given as v4.
 size_t bk_addr_host(char out[INET6_ADDRSTRLEN], const struct bk_addr *addr, unsigned *ret_port);
+// Four bytes as "127.0.0.1", NUL-terminated; returns the length. inet_ntop prints through the C
+// library's formatter, ten times the work.
+size_t bk_addr_v4_text(char out[INET6_ADDRSTRLEN], const unsigned char bytes[4]);
 
 // A list of networks, for --forwarded-allow-ips: "127.0.0.1,::1,10.0.0.0/8,*".
 struct bk_nets {

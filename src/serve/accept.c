@@ -14,6 +14,7 @@
 #include "serve/engine.h"
 
 #define BATCH 64            // connections taken in one go where there is one worker only
+#define FULL_BATCHES 4      // after so many full batches in a row a larger one is tried
 #define TICK (5 * BK_MSEC)  // a disarmed worker looks again that often
 #define QUIET                                                                                      \
     (200 * BK_MSEC)  // nothing came or went anywhere for so long: everybody may take the next one
@@ -29,6 +30,7 @@ struct view {
     bool others;
 };
 
+static void accept_batch(struct bk_engine *engine, struct bk_accept_listener *from);
 static void on_listener(struct bk_watch *watch, uint32_t events);
 static int accept_some(struct bk_engine *engine, struct bk_accept_listener *from, unsigned most);
 static void out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from,
@@ -117,7 +119,7 @@ on_listener(struct bk_watch *watch, uint32_t events)
     struct bk_accept_listener *from = BK_OUTER(watch, struct bk_accept_listener, watch);
     struct bk_engine *engine = from->engine;
     if (!look_around(engine).others) {
-        accept_some(engine, from, BATCH);
+        accept_batch(engine, from);
         return;
     }
     // One at a time: a worker that gathers a pile and then sleeps in its application keeps them all
@@ -130,6 +132,21 @@ on_listener(struct bk_watch *watch, uint32_t events)
     bk_loop_remove(&engine->loop, watch);
     if (bk_loop_add(&engine->loop, watch, EPOLLIN | EPOLLEXCLUSIVE) < 0)
         arm(engine, false);
+}
+
+// An accept() that finds nobody costs as much as half a request: so many are taken as were there
+// the last times, and what is left makes the listener ready again.
+static void
+accept_batch(struct bk_engine *engine, struct bk_accept_listener *from)
+{
+    int most = (int)from->batch + 1, taken = accept_some(engine, from, (unsigned)most);
+    if (taken < most) {
+        from->batch = taken > 0 ? (uint8_t)(taken - 1) : 0;
+        from->full = 0;
+    } else if (++from->full >= FULL_BATCHES && most < BATCH) {
+        from->batch++;
+        from->full = 0;
+    }
 }
 
 // Returns how many were taken, or a negative errno when accepting stopped for another reason than

@@ -14,6 +14,7 @@ struct bk_accept_listener {
     struct bk_engine *engine;  // borrows
     struct bk_listener listener;
     struct bk_listener_info info;
+    uint8_t batch, full;  // connections expected at once less one; full batches in a row
     char name[INET6_ADDRSTRLEN + 108];
     char port[8];
     char text[160];  // as bk_addr_text

@@ -309,6 +309,8 @@ bk__peer_text(const struct bk_peer *peer, char out[46])
         family = AF_INET;
         bytes += 12;
     }
+    if (family == AF_INET)
+        return bk_addr_v4_text(out, bytes);
     return inet_ntop(family, bytes, out, INET6_ADDRSTRLEN) ? strlen(out) : 0;
 }
 
