@@ -35,6 +35,10 @@ struct bk_host_ops {
     // The engine no longer needs a buffer lent with bk_answer_push(). Called on the engine's thread
     // with or without the GIL: put `token` on a list and drop the reference at the next GIL take.
     void (*release)(void *host, void *token);
+    uint32_t flags;  // BK_HOST_*
+};
+enum {
+    BK_HOST_WEBSOCKET = 1,  // wants upgrade requests as such (struct bk_call.websocket)
 };
 
 // -ENOTSUP when the struct was built against another ABI. `host` is handed back in each call. Must
@@ -72,6 +76,7 @@ struct bk_call {
     bool body_buffered;    // the whole body is here: seekable, length known
     bool has_body;         // announced by length > 0 or chunked
     uint64_t body_length;  // when body_buffered or Content-Length was sent
+    bool websocket;        // a valid WebSocket handshake: bk_ws_accept it, or answer (a denial)
 };
 const struct bk_call *bk_exchange_call(const struct bk_exchange *x);
 
@@ -154,3 +159,50 @@ void bk_exchange_commit(struct bk_exchange *x);
 unsigned bk_engine_log_environ_count(const struct bk_engine *engine);
 struct bk_str bk_engine_log_environ_name(const struct bk_engine *engine, unsigned index);
 void bk_exchange_log_environ(struct bk_exchange *x, unsigned index, struct bk_str value);
+
+// ---- WebSocket (RFC 6455) ----
+//
+// Only for hosts with BK_HOST_WEBSOCKET; for others an upgrade request is plain HTTP. A handshake
+// that is none was refused before the host saw it (400, 426). The host answers call.websocket
+// requests in the usual way (a denial, any status; the connection ends behind it) or accepts.
+// From accept to commit the exchange is a session: bk_answer_* calls fail, the calls below work.
+// The engine does fragments, UTF-8, compression, pings, pongs and close frames by itself.
+//
+//     while ((n = bk_ws_receive(x, &message)) == 1) ...;   // -EAGAIN: come back on BK_WAIT_MESSAGE
+//
+// On the engine's thread only. None of these calls kills the exchange.
+
+enum bk_ws_kind { BK_WS_TEXT = 1, BK_WS_BINARY = 2 };  // the opcodes
+
+struct bk_ws_message {
+    uint8_t kind;        // of a message: enum bk_ws_kind; text is valid UTF-8
+    bool by_peer;        // of an end: `code` is from the client's close frame (1005: it had none)
+    uint16_t code;       // of an end: the client's, else why the engine closed (1001 stopping, 1002
+                         // protocol, 1007 UTF-8 or deflate, 1009 too big, 1011 no pong), else 1006
+    struct bk_str data;  // the message, or the reason of an end. Valid until the next receive or
+                         // commit
+};
+
+// The subprotocols the client offers, over all its Sec-WebSocket-Protocol lines in order; borrow
+// the head. Fills at most `room` and returns how many there are.
+unsigned bk_ws_protocols(const struct bk_exchange *x, struct bk_str *into, unsigned room);
+// Sends the 101. `subprotocol`: empty, or one of those offered. Further fields as for
+// bk_answer_field; those of the connection and Content-Length are left out. -EINVAL with *ret_why:
+// subprotocol not offered, field not valid, or a Sec-WebSocket-* field; nothing was sent, the host
+// may still answer. -EALREADY, -EPIPE: the client is gone, -ENOMEM.
+int bk_ws_accept(struct bk_exchange *x, struct bk_str subprotocol, const struct bk_str *names,
+                 const struct bk_str *values, unsigned count, const char **ret_why) BK_MUST_CHECK;
+// 1: a message. 0: the session is over, *ret says why (again at each further call). -EAGAIN:
+// nothing yet. Messages that arrived before the end come first. Reading from the client stops while
+// --ws-max-queue messages or 1 MiB wait here.
+int bk_ws_receive(struct bk_exchange *x, struct bk_ws_message *ret) BK_MUST_CHECK;
+// Queues one message (text: the host promises valid UTF-8) and sends what the client takes. Token
+// as for bk_answer_push. > 0: more than the high-water mark is queued, wait for DRAIN before
+// sending more. -EPIPE: the session is over or closing, -ENOMEM.
+int bk_ws_send(struct bk_exchange *x, enum bk_ws_kind kind, const void *data, size_t len,
+               void *token);
+// Starts the closing handshake; what was sent before goes out first. 0 also when it runs already.
+// The end is then received as usual; commit need not wait for it. Code 1000..4999 that may be sent
+// (RFC 6455 §7.4), reason valid UTF-8 of at most 123 bytes (longer is cut): else -EINVAL. A commit
+// without it closes with 1000, after bk_exchange_fail with 1011.
+int bk_ws_close(struct bk_exchange *x, unsigned code, struct bk_str reason);
