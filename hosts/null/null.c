@@ -32,7 +32,8 @@ release(void *host, void *token)
     released++;
 }
 
-static const struct bk_host_ops ops = {BK_HOST_ABI, sizeof ops, "null", release};
+static const struct bk_host_ops ops = {
+    .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .release = release};
 
 static void
 field(struct bk_exchange *x, const char *name, const char *value)

@@ -23,15 +23,21 @@
 #include "proto/headers.h"
 #include "proto/message.h"
 
-#define BK_HOST_ABI 1
+#define BK_HOST_ABI 2
 
 struct bk_engine;
 struct bk_exchange;
+
+enum {
+    BK_HOST_STREAMS = 1,  // exchanges are handed out with their head; the body is read as it comes
+    BK_HOST_LOOP = 2,     // a foreign loop turns the engine: see the section "foreign loops"
+};
 
 struct bk_host_ops {
     uint32_t abi;      // BK_HOST_ABI
     uint32_t size;     // sizeof(struct bk_host_ops)
     const char *name;  // "cpython", "null"
+    uint32_t flags;    // BK_HOST_...
     // The engine no longer needs a buffer lent with bk_answer_push(). Called on the engine's thread
     // with or without the GIL: put `token` on a list and drop the reference at the next GIL take.
     void (*release)(void *host, void *token);
@@ -50,6 +56,8 @@ enum {
     BK_TURN_READY = 1,   // bk_engine_next has something
     BK_TURN_SIGNAL = 2,  // a signal interrupted the wait: run pending signal handlers
     BK_TURN_STOP = 4,    // drained or ordered to stop: leave the loop
+    BK_TURN_EVENT = 8,   // bk_engine_event has something
+    BK_TURN_GUEST = 16,  // bk_engine_guests has something
 };
 // Waits at most wait_ms (-1: as long as it takes, 0: not at all), does all I/O that is due and
 // fills the run queue. Touches no host object. Not re-entrant; call without the GIL.
@@ -106,13 +114,47 @@ void bk_body_skip(struct bk_exchange *x, size_t len);
 int bk_body_seek(struct bk_exchange *x, uint64_t position) BK_MUST_CHECK;
 uint64_t bk_body_tell(const struct bk_exchange *x);
 
-enum bk_wait { BK_WAIT_BODY = 1, BK_WAIT_DRAIN = 2 };
+enum bk_wait {
+    BK_WAIT_BODY = 1,
+    BK_WAIT_DRAIN = 2,
+    BK_WAIT_GONE = 4,  // bk_exchange_watch only
+};
 // Blocks the calling thread until body bytes (or its end or an error) are there, or the output has
 // drained below half of the high-water mark. The engine goes on meanwhile. Call without the GIL. 0,
 // or -EPIPE when the client is gone, -EINTR to let signal handlers run (call again).
 int bk_exchange_wait(struct bk_exchange *x, enum bk_wait what);
 // True once the client has closed or reset the connection.
 bool bk_exchange_gone(const struct bk_exchange *x);
+
+// ---- foreign loops: asyncio, tornado, gevent ----
+// With BK_HOST_LOOP a loop of Python waits, and no call here does. Everything is called from that
+// loop's thread. Either the loop polls bk_engine_fd and calls bk_engine_turn(engine, 0) when it is
+// readable; or the engine is the loop's selector: its descriptors are guests of the engine, and
+// bk_engine_turn(engine, wait_ms) is the one wait. After a turn: next, events, guests.
+
+// The descriptor to poll for reading; the engine's deadlines make it readable too. Negative errno.
+// Not needed by a selector.
+int bk_engine_fd(struct bk_engine *engine) BK_MUST_CHECK;
+
+// Asks to be told once when one of `what` (enum bk_wait) is so: body bytes, its end or an error;
+// output drained below half of the high-water mark; the client gone, also when its request is
+// complete and it has half-closed, which ends neither the exchange nor its answer. Replaces the
+// wish before, 0 takes it back. Returns the bits that are so already: then no event comes. While a
+// wish for BODY or DRAIN stands the client's clock runs.
+unsigned bk_exchange_watch(struct bk_exchange *x, unsigned what);
+struct bk_event {
+    struct bk_exchange_ref ref;
+    unsigned what;
+};
+// The next fulfilled wish; false when there is none. Ask after each turn until false.
+bool bk_engine_event(struct bk_engine *engine, struct bk_event *ret);
+
+struct bk_guest;  // loop/guests.h: int fd, uint32_t events as from epoll
+// Watches a descriptor of the loop or its application; 0 for `events` ends it. Negative errno of
+// epoll_ctl, -EEXIST when the number is the engine's.
+int bk_engine_guest_set(struct bk_engine *engine, int fd, uint32_t events) BK_MUST_CHECK;
+// What the last turn found for guests: at most 256.
+unsigned bk_engine_guests(struct bk_engine *engine, struct bk_guest *out, unsigned room);
 
 // ---- answering ----
 

@@ -62,7 +62,9 @@ dispatch(struct bk_loop *loop, unsigned count)
     for (loop->batch_at = 0; loop->batch_at < loop->batch_len;) {
         struct epoll_event *event = &loop->batch[loop->batch_at++];
         struct bk_watch *watch = event->data.ptr;
-        if (watch)  // NULL: removed by a callback of this turn
+        if (bk_unlikely(event->data.u64 & 1))
+            bk__guests_ready(loop, (int)(event->data.u64 >> 1), event->events);
+        else if (watch)  // NULL: removed by a callback of this turn
             watch->ready(watch, event->events);
     }
     loop->batch_at = loop->batch_len = 0;
@@ -109,6 +111,7 @@ void
 bk_loop_release(struct bk_loop *loop)
 {
     bury(loop);
+    bk__guests_release(loop);
     bk_loop_abandon(loop);
 }
 
@@ -179,6 +182,8 @@ int
 bk_loop_add(struct bk_loop *loop, struct bk_watch *watch, uint32_t events)
 {
     struct epoll_event event = {.events = events, .data.ptr = watch};
+    if (bk_unlikely(loop->guests != NULL))
+        bk__guests_forget(loop, watch->fd);
     return epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
 }
 

@@ -11,8 +11,10 @@
 
 #include "base/compiler.h"
 #include "base/list.h"
+#include "loop/guests.h"
 #include "loop/timer.h"
 
+struct bk_guests;
 struct bk_loop;
 struct bk_watch;
 // `events` as from epoll. May add, change or remove any watch, also this one.
@@ -39,6 +41,7 @@ struct bk_loop {
     uint64_t timer_armed;             // deadline the timerfd stands at, UINT64_MAX = off
     struct bk_wheel wheel;
     struct bk_doomed *doomed;
+    struct bk_guests *guests;  // owns; NULL until a foreign loop brings descriptors
     struct bk_watch wake_watch, timer_watch;
     void (*woken)(struct bk_loop *loop);  // called in the turn after bk_loop_wake; may be NULL
     _Atomic bool wake_sent;               // a wake-up is on its way

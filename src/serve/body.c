@@ -9,7 +9,7 @@
 #include "serve/spill.h"
 
 static int take_memory(struct bk_exchange *x, struct bk_str data);
-static int take_stream(struct bk_body *body, struct bk_str data);
+static int take_stream(struct bk_exchange *x, struct bk_str data);
 static int to_spill(struct bk_exchange *x);
 static void ask_for_more(struct bk_exchange *x);
 
@@ -30,8 +30,11 @@ bk__body_take(struct bk_exchange *x, struct bk_str data)
 {
     if (x->body.kind == BK_BODY_SPILL)
         return bk__spill_take(x->body.spill, data);
-    if (x->body.kind == BK_BODY_STREAM)
-        return take_stream(&x->body, data);
+    if (x->body.kind == BK_BODY_STREAM) {
+        int taken = take_stream(x, data);
+        bk__exchange_stir(x);
+        return taken;
+    }
     return take_memory(x, data);
 }
 
@@ -93,8 +96,15 @@ to_spill(struct bk_exchange *x)
 }
 
 static int
-take_stream(struct bk_body *body, struct bk_str data)
+take_stream(struct bk_exchange *x, struct bk_str data)
 {
+    struct bk_body *body = &x->body;
+    if (body->len == 0 && !body->owned && data.at >= x->block && data.at < x->arena.end) {
+        body->at = (char *)(uintptr_t)data.at;  // came with the head: stays where it is
+        body->head = 0;
+        body->len = data.len;
+        return 0;
+    }
     if (body->head + body->len + data.len > body->size) {
         uint64_t size = body->size;
         while (size < body->len + data.len)
@@ -128,6 +138,7 @@ bk__body_end(struct bk_exchange *x)
                                                           : body->len;
         body->len = x->call.body_length;
     }
+    bk__exchange_stir(x);
     return 0;
 }
 
@@ -136,6 +147,7 @@ bk__body_fail(struct bk_exchange *x, int error)
 {
     if (!x->body.error && !x->body.complete)
         x->body.error = error;
+    bk__exchange_stir(x);
 }
 
 bool

@@ -90,6 +90,8 @@ on_ready(struct bk_watch *watch, uint32_t events)
         }
     }
     bk__receive(conn);
+    if (bk_unlikely(conn->eof) && conn->exchange)
+        bk__exchange_stir(conn->exchange);
 }
 
 void
@@ -163,8 +165,11 @@ bk__conn_finish_close(struct bk_conn *conn)
 void
 bk__conn_later(struct bk_conn *conn)
 {
+    struct bk_engine *engine = conn->engine;
     if (bk_list_empty(&conn->pending))
-        bk_list_append(&conn->engine->pending, &conn->pending);
+        bk_list_append(&engine->pending, &conn->pending);
+    if (bk_unlikely(engine->polled) && !engine->turning)
+        bk_loop_wake(&engine->loop);
 }
 
 void

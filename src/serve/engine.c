@@ -33,9 +33,13 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     engine->handed_out = false;
     obey(engine);
     int gate_ms = bk__accept_gate(engine);
+    if (gate_ms >= 0 && bk_unlikely(engine->polled))
+        bk_timer_set(&engine->loop.wheel, &engine->gate_timer,
+                     engine->loop.now + (uint64_t)gate_ms * BK_MSEC);
     if (gate_ms >= 0 && (wait_ms < 0 || wait_ms > gate_ms))
         wait_ms = gate_ms;
-    if ((engine->ready_first && !nested) || engine->stopped || !bk_list_empty(&engine->pending))
+    if ((engine->ready_first && !nested) || engine->stopped || !bk_list_empty(&engine->pending) ||
+        !bk_list_empty(&engine->stirred))
         wait_ms = 0;
     atomic_store_explicit(&engine->slot->waiting, wait_ms != 0, memory_order_relaxed);
     int turned = bk_loop_turn(&engine->loop, wait_ms);
@@ -47,7 +51,10 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     obey(engine);
     atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
     bk_count(&engine->counters->turns, 1);
+    engine->turned_at = engine->loop.now;
     engine->turning = false;
+    if (bk_unlikely(engine->polled))
+        bk__hosted_settle(engine);
     return turn_flags(engine, turned);
 }
 
@@ -59,6 +66,10 @@ turn_flags(const struct bk_engine *engine, int turned)
         flags |= BK_TURN_SIGNAL;
     if (engine->stopped)
         flags |= BK_TURN_STOP;
+    if (!bk_list_empty(&engine->stirred))
+        flags |= BK_TURN_EVENT;
+    if (bk_unlikely(bk_guests_any(&engine->loop)))
+        flags |= BK_TURN_GUEST;
     return flags;
 }
 
@@ -106,6 +117,7 @@ bk_engine_attach(struct bk_engine *engine, const struct bk_host_ops *ops, void *
         return -ENOTSUP;
     engine->ops = ops;
     engine->host = host;
+    engine->hosted = ops->flags & BK_HOST_LOOP;
     return 0;
 }
 
@@ -124,6 +136,7 @@ bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct
     engine->counters = &slot->counters;
     bk_list_init(&engine->conns);
     bk_list_init(&engine->pending);
+    bk_list_init(&engine->stirred);
     bk_pool_init(&engine->blocks, 256);
     int error = bk_loop_init(&engine->loop);
     if (error < 0) {

@@ -51,6 +51,9 @@ struct bk_engine {
     struct bk_nets trusted;  // --forwarded-allow-ips
     struct bk_guard guard;
     struct bk_access_log access;
+    struct bk_list stirred;         // exchanges for which bk_engine_event may have something
+    struct bk_timer gate_timer;     // polled by a foreign loop: the accept gate's next look
+    uint64_t turned_at;             // monotonic ns: the last turn's wait ended
     uint64_t spill_bytes;  // bytes in spill files now
     char *spill_dir;       // owns
 
@@ -63,6 +66,8 @@ struct bk_engine {
     void *doors_self;                  // borrows the worker
     _Atomic int order;                 // enum bk_order, set by any thread
     bool draining, stopped, turning;
+    bool hosted;           // BK_HOST_LOOP: no call may wait
+    bool polled;           // a foreign loop polls the loop's fd
     bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
     uint64_t id_state[2];  // request ids
@@ -104,6 +109,10 @@ bk_engine_wall(const struct bk_engine *engine)
 // One turn. `nested`: an application thread waits inside its call, so that a filled run queue is no
 // reason not to wait.
 int bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested);
+
+// hosted.c: after a call from outside a turn the foreign loop must hear of new deadlines and of work
+// that no event announces.
+void bk__hosted_settle(struct bk_engine *engine);
 
 // Server and Date lines of this second.
 void bk__engine_second(struct bk_engine *engine);

@@ -84,6 +84,7 @@ grow(struct bk_engine *engine)
         slab[i].engine = engine;
         slab[i].index = engine->slab_count * BK_SLAB_SIZE + i;
         slab[i].generation = 1;
+        bk_list_init(&slab[i].stirred);
         slab[i].next = engine->free_exchange;
         engine->free_exchange = &slab[i];
     }
@@ -147,6 +148,7 @@ bk__exchange_abort(struct bk_exchange *x)
     case BK_EXCHANGE_RUNNING:  // commit frees it
         bk__body_fail(x, -ECONNRESET);
         bk__out_drop(x);
+        bk__exchange_stir(x);
         return;
     case BK_EXCHANGE_SENDING:
         bk__wrapup(x);

@@ -5,6 +5,7 @@
 
 #include "base/arena.h"
 #include "base/err.h"
+#include "base/list.h"
 #include "host/host.h"
 #include "loop/offload.h"
 #include "proto/codec.h"
@@ -47,6 +48,8 @@ struct bk_exchange {
     struct bk_exchange *next;  // run queue or free list
     uint32_t index, generation;
     uint8_t state;  // enum bk_exchange_state
+    uint8_t wishes;  // enum bk_wait: what a hosted loop wants to be told of
+    struct bk_list stirred;  // in engine->stirred while an event may be due, or alone
     bool page : 1;  // answered by the server itself
     bool gone : 1;  // the client left before the end
     bool refused : 1;
@@ -83,6 +86,15 @@ void bk__exchange_abort(struct bk_exchange *x);
 const char *bk__exchange_request_text(const struct bk_exchange *x, char *out, size_t room);
 // "request 7c1f... POST /pay, client 1.2.3.4" for log lines.
 const char *bk__exchange_context(struct bk_exchange *x, char *out, size_t room);
+
+// hosted.c: something a waiting application may look for has changed: body, output, client.
+void bk__hosted_stir(struct bk_exchange *x);
+static inline void
+bk__exchange_stir(struct bk_exchange *x)
+{
+    if (bk_unlikely(x->wishes))
+        bk__hosted_stir(x);
+}
 
 // guard.c: policies on a complete head; 0, or -EPROTO with *fault.
 int bk__guard_check(struct bk_exchange *x, struct bk_fault *fault) BK_MUST_CHECK;

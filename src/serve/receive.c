@@ -187,7 +187,8 @@ start_exchange(struct bk_conn *conn, struct bk_exchange *x)
     bool has_body = x->head.flags & BK_HEAD_CHUNKED ||
                     (x->head.flags & BK_HEAD_HAS_LENGTH && x->head.content_length > 0);
     bool expect = has_body && x->head.flags & BK_HEAD_EXPECT;
-    bool buffered = conn->engine->config->request_buffering && !expect;
+    bool streams = conn->engine->ops && conn->engine->ops->flags & BK_HOST_STREAMS;
+    bool buffered = conn->engine->config->request_buffering && !expect && !streams;
     x->call.has_body = has_body;
     x->continued = !expect;
     bk__body_begin(x, buffered);

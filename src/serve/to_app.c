@@ -6,6 +6,8 @@
 #include "base/panic.h"
 #include "serve/engine.h"
 
+static void finish(struct bk_exchange *x);
+
 void
 bk__to_app_queue(struct bk_exchange *x)
 {
@@ -37,8 +39,11 @@ bk_engine_next(struct bk_engine *engine)
         // Slow applications in a row must not keep the others' bytes and deadlines waiting: the
         // host goes through a turn in between. One a turn is always handed out.
         uint64_t now = bk_clock_mono();
-        if (engine->handed_out && now > engine->loop.now + BK_MSEC)
+        if (engine->handed_out && now > engine->turned_at + BK_MSEC) {
+            if (engine->polled)
+                bk_loop_wake(&engine->loop);
             return NULL;
+        }
         engine->handed_out = true;
         engine->ready_first = x->next;
         engine->ready_count--;
@@ -74,6 +79,8 @@ bk_answer_flush(struct bk_exchange *x)
         bk__conn_close(x->conn);
         return -EPIPE;
     }
+    if (bk_unlikely(x->engine->polled))
+        bk__hosted_settle(x->engine);
     return x->out.queued > x->engine->config->write_buffer;
 }
 
@@ -90,6 +97,7 @@ bk_exchange_wait(struct bk_exchange *x, enum bk_wait what)
 {
     struct bk_engine *engine = x->engine;
     int result = 0;
+    BK_ASSERT(!engine->hosted);
     while (!wait_over(x, what)) {
         if (x->gone || engine->stopped) {
             result = -EPIPE;
@@ -115,12 +123,24 @@ void
 bk_exchange_commit(struct bk_exchange *x)
 {
     struct bk_engine *engine = x->engine;
-    struct bk_answer *answer = &x->answer;
     BK_ASSERT(x->state == BK_EXCHANGE_RUNNING);
     x->committed = bk_clock_mono();
     atomic_store_explicit(&engine->slot->in_app_since, 0, memory_order_relaxed);
     atomic_store_explicit(&engine->slot->progressed, x->committed, memory_order_relaxed);
     x->state = BK_EXCHANGE_SENDING;
+    engine->loop.now = x->committed;  // the application took its time: deadlines count from here
+    x->wishes = 0;
+    if (bk_unlikely(engine->hosted))
+        bk_list_remove(&x->stirred);
+    finish(x);
+    if (bk_unlikely(engine->polled))
+        bk__hosted_settle(engine);
+}
+
+static void
+finish(struct bk_exchange *x)
+{
+    struct bk_answer *answer = &x->answer;
     if (bk_unlikely(x->gone)) {
         bk__wrapup(x);
         return;

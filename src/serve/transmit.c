@@ -121,6 +121,7 @@ bk__transmit_some(struct bk_exchange *x)
         bk__out_consume(x, (size_t)n);
         if (conn->step == BK_STEP_SEND)
             bk__conn_touch(conn);
+        bk__exchange_stir(x);
     }
     return 0;
 }
@@ -207,6 +208,7 @@ sent_file_piece(struct bk_job *job)
         bk_count(&x->engine->counters->bytes_out, (uint64_t)sent);
         x->out.first->offset += sent;
         bk__out_consume(x, (size_t)sent);
+        bk__exchange_stir(x);
     } else if (sent == -EAGAIN) {
         bk__conn_watch_out(conn);
         return;

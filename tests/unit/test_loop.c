@@ -501,3 +501,54 @@ TEST(errors_come_back)
     bk_loop_release(&loop);
     CHECK_INT(bk_loop_turn(&loop, 0), -EBADF);
 }
+
+TEST(guests_of_a_foreign_loop)
+{
+    struct bk_guest found[4];
+    int pair[2];
+    start();
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+    CHECK_INT(bk_guests_set(&loop, pair[0], 0), 0);  // taking out what is not there
+    CHECK_INT(bk_guests_set(&loop, -1, EPOLLIN), -EBADF);
+    CHECK_INT(bk_guests_set(&loop, pair[0], EPOLLIN), 0);
+    CHECK_INT(bk_loop_turn(&loop, 0), 0);
+    CHECK(!bk_guests_any(&loop));
+    CHECK(write(pair[1], "x", 1) == 1);
+    for (int again = 0; again < 2; again++) {  // level-triggered
+        CHECK_INT(bk_loop_turn(&loop, -1), 1);
+        CHECK(bk_guests_any(&loop));
+        CHECK_INT(bk_guests_take(&loop, found, 4), 1);
+        CHECK_INT(found[0].fd, pair[0]);
+        CHECK_INT(found[0].events, EPOLLIN);
+        CHECK_INT(bk_guests_take(&loop, found, 4), 0);
+    }
+    CHECK_INT(bk_guests_set(&loop, pair[0], EPOLLOUT), 0);
+    CHECK_INT(bk_loop_turn(&loop, -1), 1);
+    CHECK_INT(bk_guests_set(&loop, pair[0], 0), 0);  // after it was found, before it is taken
+    CHECK_INT(bk_guests_take(&loop, found, 4), 0);
+    CHECK_INT(bk_loop_turn(&loop, 0), 0);
+    close(pair[0]);
+    close(pair[1]);
+    bk_loop_release(&loop);
+}
+
+TEST(a_number_taken_over_is_ours)
+{
+    struct end end;
+    int pair[2];
+    start();
+    CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair) == 0);
+    CHECK_INT(bk_guests_set(&loop, pair[0], EPOLLIN), 0);
+    close(pair[1]);
+    close(pair[0]);  // the guest forgets to take it out; the number is free again
+    open_end(&end, count_ready);
+    CHECK_INT(end.watch.fd, pair[0]);
+    CHECK_INT(bk_guests_set(&loop, pair[0], 0), 0);  // now it does
+    CHECK_INT(bk_guests_set(&loop, pair[0], EPOLLOUT), -EEXIST);
+    CHECK(write(end.peer, "x", 1) == 1);
+    CHECK_INT(bk_loop_turn(&loop, -1), 1);
+    CHECK_INT(end.ready, 1);
+    CHECK(!bk_guests_any(&loop));
+    close_end(&end);
+    bk_loop_release(&loop);
+}

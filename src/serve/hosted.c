@@ -1,0 +1,116 @@
+// Engines driven by a foreign loop: wishes and events in place of calls that wait, descriptors of
+// the loop as guests, and what must be done after a call from outside a turn. Called by hosts
+// (host/host.h, "foreign loops") and at the places where body, output or client change.
+#include <errno.h>
+
+#include "base/clock.h"
+#include "loop/guests.h"
+#include "serve/engine.h"
+
+static unsigned fulfilled(const struct bk_exchange *x, unsigned wishes);
+static void on_gate(struct bk_timer *timer);
+
+int
+bk_engine_fd(struct bk_engine *engine)
+{
+    int error = bk_loop_host(&engine->loop);
+    if (error < 0)
+        return error;
+    if (!engine->polled)
+        bk_timer_init(&engine->gate_timer, on_gate);
+    engine->polled = true;
+    bk_loop_wake(&engine->loop); // the first turn
+    return bk_loop_fd(&engine->loop);
+}
+
+// Nothing to do here: the turn that fires it has asked the gate before.
+static void
+on_gate(struct bk_timer *timer)
+{
+}
+
+unsigned
+bk_exchange_watch(struct bk_exchange *x, unsigned what)
+{
+    unsigned already = what ? fulfilled(x, what) : 0;
+    struct bk_conn *conn = x->conn;
+    bk_list_remove(&x->stirred);
+    x->wishes = already ? 0 : (uint8_t)what;
+    if (!conn || already)
+        return already;
+    enum bk_step step = what & BK_WAIT_BODY    ? BK_STEP_BODY
+                        : what & BK_WAIT_DRAIN ? BK_STEP_SEND
+                                               : BK_STEP_APP;
+    if (step == BK_STEP_APP) {
+        conn->step = BK_STEP_APP; // its timer is ignored in this step
+        return 0;
+    }
+    x->engine->loop.now = bk_clock_mono();
+    bk__conn_set_step(conn, step);
+    if (x->engine->polled)
+        bk__hosted_settle(x->engine);
+    return 0;
+}
+
+static unsigned
+fulfilled(const struct bk_exchange *x, unsigned wishes)
+{
+    const struct bk_body *body = &x->body;
+    unsigned now = 0;
+    if (x->gone)
+        return wishes;
+    if (body->len || body->complete || body->error)
+        now |= BK_WAIT_BODY;
+    if (x->out.queued <= x->engine->config->write_buffer / 2)
+        now |= BK_WAIT_DRAIN;
+    if (x->conn->request_done && x->conn->eof)
+        now |= BK_WAIT_GONE;
+    return now & wishes;
+}
+
+void
+bk__hosted_stir(struct bk_exchange *x)
+{
+    if (bk_list_empty(&x->stirred) && fulfilled(x, x->wishes))
+        bk_list_append(&x->engine->stirred, &x->stirred);
+}
+
+bool
+bk_engine_event(struct bk_engine *engine, struct bk_event *ret)
+{
+    struct bk_list *node;
+    while ((node = bk_list_pop(&engine->stirred))) {
+        struct bk_exchange *x = BK_OUTER(node, struct bk_exchange, stirred);
+        unsigned what = fulfilled(x, x->wishes);
+        if (!what)
+            continue;
+        x->wishes = 0;
+        if (x->conn)
+            x->conn->step = BK_STEP_APP;
+        *ret = (struct bk_event){{x->index, x->generation}, what};
+        return true;
+    }
+    return false;
+}
+
+int
+bk_engine_guest_set(struct bk_engine *engine, int fd, uint32_t events)
+{
+    return engine->dead ? 0 : bk_guests_set(&engine->loop, fd, events);
+}
+
+unsigned
+bk_engine_guests(struct bk_engine *engine, struct bk_guest *out, unsigned room)
+{
+    return bk_guests_take(&engine->loop, out, room);
+}
+
+void
+bk__hosted_settle(struct bk_engine *engine)
+{
+    if (engine->turning)
+        return;
+    if (!bk_list_empty(&engine->pending) || !bk_list_empty(&engine->stirred) || engine->draining)
+        bk_loop_wake(&engine->loop);
+    bk_loop_arm(&engine->loop);
+}
