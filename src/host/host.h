@@ -31,6 +31,7 @@ struct bk_exchange;
 enum {
     BK_HOST_STREAMS = 1,  // exchanges are handed out with their head; the body is read as it comes
     BK_HOST_LOOP = 2,     // a foreign loop turns the engine: see the section "foreign loops"
+    BK_HOST_WEBSOCKET = 4,  // wants upgrade requests as such (struct bk_call.websocket)
 };
 
 struct bk_host_ops {
@@ -41,10 +42,6 @@ struct bk_host_ops {
     // The engine no longer needs a buffer lent with bk_answer_push(). Called on the engine's thread
     // with or without the GIL: put `token` on a list and drop the reference at the next GIL take.
     void (*release)(void *host, void *token);
-    uint32_t flags;  // BK_HOST_*
-};
-enum {
-    BK_HOST_WEBSOCKET = 1,  // wants upgrade requests as such (struct bk_call.websocket)
 };
 
 // -ENOTSUP when the struct was built against another ABI. `host` is handed back in each call. Must
