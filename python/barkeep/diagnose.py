@@ -125,10 +125,6 @@ def command(place, name, its_kind):
 
 def not_served(shown_as, app, its_kind):
     """The object is there and cannot be served."""
-    if its_kind.interface == kind.ASGI:
-        framework = f" ({its_kind.framework})" if its_kind.framework else ""
-        return Problem("class-mismatch", f"'{shown_as}' is an ASGI application{framework}, worker class 'sync' serves WSGI",
-                       f"this version of barkeep ({version()}) serves WSGI; ASGI comes with a later one")
     if its_kind.framework:
         return Problem("app-not-callable", f"'{shown_as}' is an application of {its_kind.framework}, which has a server of its own")
     if its_kind.is_async:
@@ -141,6 +137,16 @@ def not_served(shown_as, app, its_kind):
     return Problem("app-not-callable", f"'{shown_as}' is {described(app)}, not an application")
 
 
+def wrong_class(loaded, setting, serves):
+    """The application speaks another interface than the worker class that was asked for."""
+    its_kind = loaded.kind
+    article = "an" if its_kind.interface == kind.ASGI else "a"
+    framework = f" ({its_kind.framework})" if its_kind.framework.lower() not in ("", its_kind.interface) else ""
+    return Problem("class-mismatch", f"'{loaded.name}' is {article} {its_kind.interface} application{framework}, "
+                                     f"worker class '{setting}' serves {' and '.join(serves)}",
+                   f"try: barkeep {loaded.name}                           (without -k the class is chosen by the application)")
+
+
 def described(thing):
     if thing is None:
         return "None"
@@ -149,11 +155,6 @@ def described(thing):
 
 
 # ---- the surroundings ----------------------------------------------------------------------------------------------
-
-def version():
-    from ._engine import VERSION
-    return VERSION
-
 
 def looked_in():
     places = []

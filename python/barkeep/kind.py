@@ -6,7 +6,8 @@ common cases, because importing that costs a worker two megabytes.
 """
 from types import FunctionType, MethodType, ModuleType
 
-WSGI, ASGI = "WSGI", "ASGI"
+WSGI, ASGI, TORNADO = "WSGI", "ASGI", "tornado"
+SERVED = (WSGI, ASGI, TORNADO)
 FACTORY = "factory"
 
 # Class (as module.qualname, looked up along the method resolution order) -> interface, framework.
@@ -27,7 +28,7 @@ FRAMEWORKS = {
     "sanic.app.Sanic": (ASGI, "Sanic"),
     "blacksheep.server.application.Application": (ASGI, "BlackSheep"),
     "aiohttp.web_app.Application": (None, "aiohttp"),
-    "tornado.web.Application": (None, "tornado"),
+    "tornado.web.Application": (TORNADO, "tornado"),
 }
 FACTORY_NAMES = ("create_app", "make_app", "build_app", "get_app", "app_factory", "create_application", "make_application",
                  "get_application", "get_wsgi_application", "get_asgi_application")
@@ -36,7 +37,7 @@ COROUTINE_FLAGS = 0x80 | 0x200  # CO_COROUTINE, CO_ASYNC_GENERATOR
 
 
 class Kind:
-    """interface: WSGI, ASGI, FACTORY (to be called first) or None; framework: its name, or ''."""
+    """interface: WSGI, ASGI, TORNADO, FACTORY (to be called first) or None; framework: its name, or ''."""
     __slots__ = ("interface", "framework", "is_async")
 
     def __init__(self, interface, framework="", is_async=False):

@@ -75,7 +75,7 @@ def load(text):
     else:
         app, name = usual_attribute(module, target)
     its_kind = kind.look(app)
-    if its_kind.interface != kind.WSGI:
+    if its_kind.interface not in kind.SERVED:
         from . import diagnose
         raise diagnose.not_served(f"{target.place}:{name}", app, its_kind)
     return Loaded(app, f"{target.place}:{name}", its_kind)

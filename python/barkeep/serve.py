@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from . import kind, loader
+from . import classes, kind, loader
 from .hook import when_imported
 from .words import environment, is_venv, python
 
@@ -78,9 +78,9 @@ def adopt(app):
     """A Loaded for an object that is here already."""
     its_kind = kind.look(app)
     if not callable(app):
-        raise TypeError(f"barkeep.run serves a WSGI application or the name of one, not {type(app).__name__}")
+        raise TypeError(f"barkeep.run serves an application or the name of one, not {type(app).__name__}")
     name = name_of(app)
-    if its_kind.interface != kind.WSGI:
+    if its_kind.interface not in kind.SERVED:
         from . import diagnose
         raise diagnose.not_served(name, app, its_kind)
     return loader.Loaded(app, name, its_kind)
@@ -105,6 +105,9 @@ def serve(loaded, settings, began, ready=None):
     """Until stopped. Also what command.py does when a tracer keeps the command in this process."""
     from ._engine import Worker
     worker = Worker.alone(settings)
+    setting = worker.setting("worker_class")
+    classes.prepare(setting)
+    class_name = classes.choose(setting, loaded)
     logs = Logs(worker.setting("log_level"))
     server = Server(worker)
     with Signals(worker), logs:
@@ -114,7 +117,7 @@ def serve(loaded, settings, began, ready=None):
         try:
             if ready is not None:
                 ready(server)
-            worker.serve(loaded.app)
+            classes.serve(worker, loaded, class_name)
         except KeyboardInterrupt:  # a second Ctrl-C, while the application was busy
             pass
         finally:

@@ -11,6 +11,7 @@ import sys
 import time
 import _thread
 
+from . import classes
 from .hook import when_imported
 
 IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
@@ -26,14 +27,14 @@ def main(heritage_fd):
     worker = inherit(heritage_fd)
     alive.append(worker)
     prepare(worker)
-    loaded = load(worker)
+    loaded, class_name = load(worker)
     ignore_signals()
     show_title(worker, loaded)
     try:
         worker.ready(facts(loaded, began))
     except OSError as error:
         fail(worker, "worker-boot", f"cannot begin to serve: {error}")
-    worker.serve(loaded.app)
+    classes.serve(worker, loaded, class_name)
     leave(worker, 0)
 
 
@@ -161,11 +162,13 @@ def on_breakpoint(*args, header=None, **more):
 # ---- the application -----------------------------------------------------------------------------------------------
 
 def load(worker):
-    """The Loaded application. A failure is told to the master, in full, and ends the process."""
+    """The Loaded application and the name of its worker class. A failure is told to the master, in full, and ends the process."""
     from . import loader
-    watch = Watch(worker)
+    watch, setting = Watch(worker), worker.setting("worker_class")
     try:
-        return loader.load(worker.setting("app"))
+        classes.prepare(setting)
+        loaded = loader.load(worker.setting("app"))
+        return loaded, classes.choose(setting, loaded)
     except loader.Problem as problem:
         from .words import fitting, for_log
         worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)))

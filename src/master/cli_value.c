@@ -21,6 +21,7 @@ struct value {
 
 static bool fine_outside_config(const struct value *v);
 static bool fine_class(const struct value *v);
+static struct bk_str class_name(struct bk_str text);
 
 void
 bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed,
@@ -28,9 +29,11 @@ bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *ty
 {
     struct value v = {read, option, typed, value, origin};
     const char *why = "";
+    if (strcmp(option->key, "worker_class") == 0)
+        v.text = class_name(value);
     if (!fine_outside_config(&v))
         return;
-    int error = bk_config_set(read->config, bk_str_of(option->key), value, origin, &why);
+    int error = bk_config_set(read->config, bk_str_of(option->key), v.text, origin, &why);
     if (error == -EINVAL)
         bk__cli_refuse(read, option, typed, value, origin, BK_KEY_OPTION_VALUE, why);
     else if (error)
@@ -115,37 +118,51 @@ fine_net(const struct value *v, struct bk_str item)
     return error == 0;
 }
 
-// Worker classes have errors of their own: a misspelt one, and one that is only planned.
+// What other servers call our classes.
+static struct bk_str
+class_name(struct bk_str text)
+{
+    static const struct {
+        const char *theirs, *ours;
+    } names[] = {
+        {"threads", "gthread"},
+        {"gevent_wsgi", "gevent"},
+        {"gevent_pywsgi", "gevent"},
+        {"uvicorn.workers.UvicornWorker", "asgi"},
+        {"uvicorn.workers.UvicornH11Worker", "asgi"},
+        {"uvicorn_worker.UvicornWorker", "asgi"},
+        {"uvicorn_worker.UvicornH11Worker", "asgi"},
+    };
+    text = bk_str_trim(text);
+    for (unsigned i = 0; i < BK_COUNT(names); i++)
+        if (bk_str_equal(bk_str_of(names[i].theirs), text))
+            return bk_str_of(names[i].ours);
+    return text;
+}
+
+// A misspelt worker class has an error of its own.
 static bool
 fine_class(const struct value *v)
 {
-    static const char *const later[] = {
-        "gthread", "threads", "gevent", "asgi", "tornado", "uvicorn.workers.UvicornWorker"};
     struct bk_str words = bk_str_of(v->option->range), word, near = {"", 0};
-    struct bk_str text = bk_str_trim(v->text);
+    char shown[100], list[100] = "";
+    size_t len = 0;
     while (bk_str_next_item(&words, '|', &word)) {
-        if (bk_str_equal_nocase(word, text))
+        if (bk_str_equal_nocase(word, v->text))
             return true;
-        if (bk_str_distance(word, text, 2) <= 2)
+        if (bk_str_distance(word, v->text, 2) <= 2)
             near = word;
+        if (!bk_str_equal(word, BK_STR("auto")) && len < sizeof(list))
+            len += (size_t)snprintf(list + len, sizeof(list) - len, "%s%.*s", len ? ", " : "",
+                                    (int)word.len, word.at);
     }
-    char shown[100];
-    int len = (int)bk_str_escape(shown, sizeof(shown), text);
-    const char *classes = v->option->range;
-    for (unsigned i = 0; i < BK_COUNT(later); i++) {
-        if (!bk_str_equal(bk_str_of(later[i]), text))
-            continue;
-        bk__cli_problem(v->read, BK_KEY_OPTION_LATER, "",
-                        "worker class '%.*s' is not in this version yet, only %s", len, shown,
-                        classes);
-        return false;
-    }
+    shown[bk_str_escape(shown, sizeof(shown) - 1, v->text)] = '\0';
     if (near.len)
         bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "",
-                        "no worker class '%.*s'; did you mean %.*s? (%s)", len, shown,
-                        (int)near.len, near.at, classes);
+                        "no worker class '%s'; did you mean %.*s? (%s)", shown, (int)near.len,
+                        near.at, list);
     else
-        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%.*s' (%s)", len,
-                        shown, classes);
+        bk__cli_problem(v->read, BK_KEY_CLASS_UNKNOWN, "", "no worker class '%s' (%s)", shown,
+                        list);
     return false;
 }

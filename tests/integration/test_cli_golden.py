@@ -158,13 +158,13 @@ barkeep: error: --daemon: Barkeep stays in the foreground [option-daemon]
   try: nohup barkeep app:application &
 
 $ barkeep -k gevemt app
-barkeep: error: no worker class 'gevemt' (sync) [class-unknown]
+barkeep: error: no worker class 'gevemt'; did you mean gevent? (sync, gthread, gevent, asgi, tornado) [class-unknown]
 
 $ barkeep -k sinc app
-barkeep: error: no worker class 'sinc'; did you mean sync? (sync) [class-unknown]
+barkeep: error: no worker class 'sinc'; did you mean sync? (sync, gthread, gevent, asgi, tornado) [class-unknown]
 
-$ barkeep -k gevent app:application
-barkeep: error: worker class 'gevent' is not in this version yet, only sync [option-later]
+$ barkeep -k eventlet app:application
+barkeep: error: no worker class 'eventlet' (sync, gthread, gevent, asgi, tornado) [class-unknown]
 """
 
 VALUES = """

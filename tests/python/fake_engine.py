@@ -29,6 +29,9 @@ def set_title(text):
         worker.note("title", text)
 
 
+DEFAULTS = {"worker_class": "auto"}
+
+
 class Worker:
     number, address, counts = 1, "http://127.0.0.1:8000", (3, 1)
 
@@ -57,7 +60,7 @@ class Worker:
                 file.write(json.dumps(call) + "\n")
 
     def setting(self, key):
-        value = self.told["settings"].get(key, "")
+        value = self.told["settings"].get(key, DEFAULTS.get(key, ""))
         return "\n".join(value) if isinstance(value, list) else str(value)
 
     def arguments(self):

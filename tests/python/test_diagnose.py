@@ -162,12 +162,22 @@ def test_app_factory(explain, write):
     assert explain("app:twice()") == ("app-not-callable", ["what 'app:twice()' returned takes no (environ, start_response)"])
 
 
-def test_asgi(explain, write):
-    write("api.py", "async def app(scope, receive, send): pass\nclass FastAPI:\n    __module__ = 'fastapi.applications'\nfast = FastAPI()\n")
-    assert explain("api:app") == ("class-mismatch", [
-        "'api:app' is an ASGI application, worker class 'sync' serves WSGI",
-        "this version of barkeep (0.0.test) serves WSGI; ASGI comes with a later one"])
-    assert explain("api:fast")[1][0] == "'api:fast' is an ASGI application (FastAPI), worker class 'sync' serves WSGI"
+@pytest.mark.parametrize("setting, name, said", [
+    ("sync", "api:app", "'api:app' is an ASGI application, worker class 'sync' serves WSGI"),
+    ("gevent", "api:fast", "'api:fast' is an ASGI application (FastAPI), worker class 'gevent' serves WSGI"),
+    ("asgi", "api:old", "'api:old' is a WSGI application, worker class 'asgi' serves ASGI"),
+    ("asgi", "api:web", "'api:web' is a tornado application, worker class 'asgi' serves ASGI"),
+    ("tornado", "api:app", "'api:app' is an ASGI application, worker class 'tornado' serves tornado and WSGI"),
+])
+def test_class_mismatch(package, write, setting, name, said):
+    from barkeep import classes, loader
+    write("api.py", "async def app(scope, receive, send): pass\ndef old(environ, start_response): pass\n"
+                    "class FastAPI:\n    __module__ = 'fastapi.applications'\nfast = FastAPI()\n"
+                    "class Application:\n    __module__ = 'tornado.web'\nweb = Application()\n")
+    with pytest.raises(loader.Problem) as caught:
+        classes.choose(setting, loader.load(name))
+    assert caught.value.key == "class-mismatch" and caught.value.what == said
+    assert caught.value.lines[0].startswith(f"try: barkeep {name} ")
 
 
 # ---- (5) the import ------------------------------------------------------------------------------------------------

@@ -55,11 +55,11 @@ def test_wrong_settings(engine, settings, said):
 
 def test_wrong_applications(engine, write):
     from barkeep.loader import Problem
-    with pytest.raises(TypeError, match="^barkeep.run serves a WSGI application or the name of one, not dict$"):
+    with pytest.raises(TypeError, match="^barkeep.run serves an application or the name of one, not dict$"):
         run({})
     async def app(scope, receive, send): pass
     with pytest.raises(Problem, match="is an ASGI application, worker class 'sync' serves WSGI"):
-        run(app)
+        run(app, worker_class="sync")
     with pytest.raises(Problem, match="no module named 'nowhere'"):
         run("nowhere:app")
 

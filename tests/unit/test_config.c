@@ -33,7 +33,7 @@ TEST(all_defaults_are_there)
     CHECK_INT(config->limit_request_body, UINT64_C(1) << 30);
     CHECK(config->sendfile && !config->reuse_port);
     CHECK(config->chdir == NULL && config->app == NULL);
-    CHECK_STR(config->worker_class, "sync");
+    CHECK_STR(config->worker_class, "auto");
     CHECK_STR(config->error_logfile, "-");
     CHECK_INT(config->bind.count, 0);
     CHECK_INT(config->forwarded_allow_ips.count, 2);
@@ -236,7 +236,9 @@ TEST(words)
     CHECK_STR(set(config, "log_level", ""), "one of debug, info, warning, error, critical");
     CHECK_STR(set(config, "log_level", "debug|info"),
               "one of debug, info, warning, error, critical");
-    CHECK_STR(set(config, "worker_class", "gevent"), "only sync");
+    CHECK_STR(set(config, "worker_class", "eventlet"),
+              "one of auto, sync, gthread, gevent, asgi, tornado");
+    CHECK_STR(config->worker_class, "auto");
     CHECK_STR(config->log_level, "debug");
     bk_config_free(config);
 }

@@ -1,0 +1,47 @@
+"""Worker classes: what each serves, and which one an application gets when none is named.
+
+`prepare` runs before the application is imported, `choose` after, `serve` until the engine is drained. Used by worker.py and
+serve.py. sync and gthread are the engine's own pull loop; the others are modules with a serve(worker, loaded) of their own,
+imported only where they are used.
+"""
+from importlib import import_module
+
+from . import kind
+
+SERVES = {
+    "sync": (kind.WSGI,),
+    "gthread": (kind.WSGI,),
+    "gevent": (kind.WSGI,),
+    "asgi": (kind.ASGI,),
+    "tornado": (kind.TORNADO, kind.WSGI),
+}
+BY_INTERFACE = {kind.WSGI: "gthread", kind.ASGI: "asgi", kind.TORNADO: "tornado"}
+HOSTED = ("gevent", "asgi", "tornado")  # a loop of Python waits
+
+
+def prepare(setting):
+    """Before the application's import. Problem [class-package] when the class cannot be had in this environment."""
+    if setting in HOSTED:
+        module = import_module(f".{setting}_worker", __package__)
+        module.prepare()
+
+
+def choose(setting, loaded):
+    """The name of the class that serves `loaded`, or Problem [class-mismatch]."""
+    interface = loaded.kind.interface
+    if setting == "auto":
+        name = BY_INTERFACE[interface]
+        prepare(name)
+        return name
+    if interface not in SERVES[setting]:
+        from . import diagnose
+        raise diagnose.wrong_class(loaded, setting, SERVES[setting])
+    return setting
+
+
+def serve(worker, loaded, name):
+    """Until the engine is drained; raises what ends the process."""
+    if name in HOSTED:
+        import_module(f".{name}_worker", __package__).serve(worker, loaded)
+    else:
+        worker.serve(loaded.app)
