@@ -16,6 +16,7 @@ def main():
     if tracer and not any(word in JUST_ASKS for word in arguments):
         from .command import serve_here
         return serve_here([NATIVE, *invoker()], arguments, tracer)
+    restore_hooks()
     return become(["barkeep", *invoker(), *arguments])
 
 
@@ -45,6 +46,21 @@ def invoker():
     for entry in bootstrapped_path():
         words += ["--invoker-path", entry]
     return words
+
+
+def restore_hooks():
+    """opentelemetry-instrument's sitecustomize takes its directory out of PYTHONPATH, to spare the application's subprocesses.
+    The workers are what it came for, so it goes back: the kernel still has the environment this process was started with."""
+    try:
+        with open("/proc/self/environ", "rb") as file:
+            began = dict(entry.partition(b"=")[::2] for entry in file.read().split(b"\0"))
+    except OSError:
+        return
+    left = list(filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep)))
+    gone = [entry for entry in os.fsdecode(began.get(b"PYTHONPATH", b"")).split(os.pathsep)
+            if entry and entry not in left and os.path.isfile(os.path.join(entry, "sitecustomize.py"))]
+    if gone:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*gone, *left])
 
 
 def interpreter_flags():

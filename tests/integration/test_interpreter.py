@@ -66,6 +66,22 @@ def test_sitecustomize_reaches_the_worker(serve, place):
     assert "instrumented" in server.get("/").json()["modules"]
 
 
+@pytest.mark.parametrize("others", ([], ["elsewhere"]), ids=("alone", "with others"))
+def test_sitecustomize_that_hides_itself_reaches_the_worker(serve, place, others):
+    """opentelemetry-instrument takes its directory out of PYTHONPATH in the first process that it is in."""
+    hooks = place / "hooks"
+    write(hooks / "sitecustomize.py", """
+        import os, sys
+        sys.modules['instrumented'] = sys
+        here = os.path.dirname(os.path.abspath(__file__))
+        os.environ["PYTHONPATH"] = os.pathsep.join(d for d in os.environ["PYTHONPATH"].split(os.pathsep) if d != here)
+    """)
+    server = serve("app", cwd=place, env={"PYTHONPATH": os.pathsep.join([str(hooks), *others])})
+    facts = server.get("/").json()
+    assert "instrumented" in facts["modules"]
+    assert facts["environ"]["PYTHONPATH"] == os.pathsep.join(others)  # and hides itself from the worker's children again
+
+
 def test_wrapper_that_execs_the_command(serve, place):
     write(place / "hooks/sitecustomize.py", "import sys\nsys.modules['instrumented'] = sys\n")
     wrapper = write(place / "instrument.py", """
