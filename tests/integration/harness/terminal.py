@@ -71,7 +71,10 @@ def take_terminal():
 
 
 def run(*words, cwd, env=None):
-    """(exit code, everything shown) of a command that ends by itself."""
+    """(exit code, everything shown) of a command that ends by itself. A start that gets as far as an address takes a free one:
+    other tests run at the same time."""
+    if "--bind" not in words and "--check-config" not in words:
+        env = {"BARKEEP_BIND": "127.0.0.1:0", **(env or {})}
     with Terminal(*words, cwd=cwd, env=env) as terminal:
         code = terminal.ended()
         return code, terminal.text
