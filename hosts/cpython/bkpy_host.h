@@ -26,10 +26,7 @@ struct bkpy_host {
     unsigned long thread;      // the thread that serves; 0: none does
     bool turning;              // the engine works on this thread's behalf without the GIL
     bool alone;                // no master: Ctrl-C and sys.exit() end serve()
-    bool broke_rule;           // the pending exception says that the application broke a rule of WSGI
-    bool spoiled;              // the last start_response of this request failed half-way
     struct bk_log_limit hop_limit;
-    int body_error;            // errno of the last failed read of the running request's body, 0: none
 
     PyObject *app;             // ref while serving
     PyObject *leaving;         // ref: SystemExit or KeyboardInterrupt raised by the application
@@ -39,6 +36,13 @@ struct bkpy_host {
     struct bkpy_release release;
     PyObject **log_keys;       // owns, refs: environ keys the access log asks for
     unsigned log_count;
+};
+
+// What is known about one request, many of which may be under way, lies in the exchange's bk_note: `error` is the
+// errno of the last failed read of its body, 0: none; and `flags`:
+enum {
+    BKPY_BROKE_RULE = 1,  // the pending exception says that the application broke a rule of WSGI
+    BKPY_SPOILED = 2,     // the last start_response failed half-way
 };
 
 struct bkpy_host *bkpy_host_new(PyObject *module, struct bk_worker *worker);

@@ -68,7 +68,8 @@ fail(struct bkpy_host *host, struct bk_exchange *x, PyObject *exception)
         struct bk_str traceback = {0};
         if (text)
             traceback = (struct bk_str){PyBytes_AS_STRING(text), (size_t)PyBytes_GET_SIZE(text)};
-        bk_exchange_fail(x, host->broke_rule ? "app-response" : "app-raised", kind_of(exception),
+        bool broke_rule = bk_exchange_note(x)->flags & BKPY_BROKE_RULE;
+        bk_exchange_fail(x, broke_rule ? "app-response" : "app-raised", kind_of(exception),
                          traceback);
     }
     Py_XDECREF(text);
@@ -93,7 +94,7 @@ answer_client(struct bkpy_host *host, struct bk_exchange *x, PyObject *exception
 {
     if (!PyErr_GivenExceptionMatches(exception, PyExc_OSError))
         return false;
-    int error = host->body_error;
+    int error = bk_exchange_note(x)->error;
     if (bk_exchange_gone(x) || error == ECONNRESET || error == EPIPE) {
         bk_log(BK_LOG_DEBUG, NULL, "the client left, the application stopped with %s",
                kind_of(exception).at);

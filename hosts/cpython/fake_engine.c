@@ -179,6 +179,12 @@ bk_exchange_at(struct bk_engine *engine, struct bk_exchange_ref ref)
     return x->running && x->call.ref.generation == ref.generation ? x : NULL;
 }
 
+struct bk_note *
+bk_exchange_note(struct bk_exchange *x)
+{
+    return &x->note;
+}
+
 const struct bk_call *
 bk_exchange_call(const struct bk_exchange *x)
 {

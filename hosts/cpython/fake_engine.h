@@ -18,6 +18,7 @@ struct bk_exchange {
     struct bk_call call;
     struct bk_head head;
     struct bk_field fields[BK_FIELDS_MAX];
+    struct bk_note note;
     PyObject *request;  // ref: the script's dict
     PyObject *result;   // ref: dict for results()
     bool running, begun, sent, gone;

@@ -8,9 +8,9 @@
 #define FIRST_ROOM 65536  // bytes set aside at first for a read whose size the client alone decides
 
 static PyObject *
-raise_broken(struct bkpy_host *host, ssize_t error)
+raise_broken(struct bkpy_host *host, struct bk_exchange *x, ssize_t error)
 {
-    host->body_error = (int)-error;
+    bk_exchange_note(x)->error = (int)-error;
     switch ((int)-error) {
     case ECONNRESET:
     case EPIPE:
@@ -41,7 +41,7 @@ wait_body(struct bkpy_host *host, struct bk_exchange *x)
     if (result == 0)
         return 0;
     if (result != -ECANCELED)
-        raise_broken(host, result);
+        raise_broken(host, x, result);
     return -1;
 }
 
@@ -54,7 +54,7 @@ read_bytes(struct bkpy_host *host, struct bk_exchange *x, void *into, size_t roo
         if (wait_body(host, x) < 0)
             return -1;
     if (got < 0) {
-        raise_broken(host, got);
+        raise_broken(host, x, got);
         return -1;
     }
     return got;
@@ -68,7 +68,7 @@ peek_bytes(struct bkpy_host *host, struct bk_exchange *x, struct bk_str *ret)
         if (wait_body(host, x) < 0)
             return -1;
     if (got < 0) {
-        raise_broken(host, got);
+        raise_broken(host, x, got);
         return -1;
     }
     return got;
@@ -298,7 +298,7 @@ input_seek(PyObject *self, PyObject *args)
     long long position = offset > length - base ? length : base + offset;
     int result = bk_body_seek(x, (uint64_t)position);
     if (result < 0)
-        return raise_broken(host, result);
+        return raise_broken(host, x, result);
     return PyLong_FromLongLong(position);
 }
 

@@ -138,7 +138,7 @@ put_fields(struct bkpy_host *host, struct bk_exchange *x, PyObject *headers)
 // PEP 3333: with exc_info the answer may be started over until something was sent; afterwards the
 // exception is raised again so that the application stops.
 static int
-check_again(const struct bkpy_host *host, struct bk_exchange *x, PyObject *exc_info)
+check_again(struct bk_exchange *x, PyObject *exc_info)
 {
     if (exc_info && exc_info != Py_None) {
         if (!PyTuple_Check(exc_info) || PyTuple_GET_SIZE(exc_info) != 3) {
@@ -159,7 +159,7 @@ check_again(const struct bkpy_host *host, struct bk_exchange *x, PyObject *exc_i
         bkpy_exception_raise(Py_NewRef(value));
         return -1;
     }
-    if (bk_answer_begun(x) && !host->spoiled) {
+    if (bk_answer_begun(x) && !(bk_exchange_note(x)->flags & BKPY_SPOILED)) {
         PyErr_SetString(PyExc_AssertionError,
                         "start_response was called a second time without exc_info");
         return -1;
@@ -213,7 +213,7 @@ call_start_response(PyObject *self, PyObject *const *args, size_t flags, PyObjec
     PyObject *result = NULL;
     struct bkpy_host *host = ((struct bkpy_handle *)self)->host;
     struct bk_exchange *x = bkpy_handle_exchange(self, PyExc_RuntimeError);
-    if (!x || check_again(host, x, given[2]) < 0 || read_status(given[0], &code, &reason) < 0)
+    if (!x || check_again(x, given[2]) < 0 || read_status(given[0], &code, &reason) < 0)
         goto out;
     const char *why = "not valid";
     int begun = bk_answer_begin(x, code, reason, &why);
@@ -224,9 +224,12 @@ call_start_response(PyObject *self, PyObject *const *args, size_t flags, PyObjec
             PyErr_Format(PyExc_ValueError, "start_response: status %R: %s", given[0], why);
         goto out;
     }
-    host->spoiled = put_fields(host, x, headers) < 0;
-    if (host->spoiled)
+    struct bk_note *note = bk_exchange_note(x);
+    if (bk_unlikely(put_fields(host, x, headers) < 0)) {
+        note->flags |= BKPY_SPOILED;
         goto out;
+    }
+    note->flags &= ~(uint32_t)BKPY_SPOILED;
     result = bkpy_handle_take(host, &host->write, host->state->write_type, call_write,
                               ((struct bkpy_handle *)self)->exchange);
 out:

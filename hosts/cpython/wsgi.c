@@ -17,8 +17,6 @@ bkpy_wsgi_run(struct bkpy_host *host, struct bk_exchange *x)
 {
     const struct bk_call *call = bk_exchange_call(x);
     PyObject *dict = NULL;
-    host->body_error = 0;
-    host->broke_rule = host->spoiled = false;
     PyObject *result = call_app(host, x, call, &dict);
     int done = result ? answer(host, x, result) : -1;
     if (bk_unlikely(done < 0))
@@ -53,20 +51,21 @@ call_app(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *ca
 // ---- body ---------------------------------------------------------------------------------------
 
 static int
-break_rule(struct bkpy_host *host, PyObject *type, const char *format, const char *detail)
+break_rule(struct bk_exchange *x, PyObject *type, const char *format, const char *detail)
 {
     PyErr_Format(type, format, detail);
-    host->broke_rule = true;
+    bk_exchange_note(x)->flags |= BKPY_BROKE_RULE;
     return -1;
 }
 
 static int
-check_begun(struct bkpy_host *host, struct bk_exchange *x)
+check_begun(struct bk_exchange *x)
 {
-    if (bk_likely(bk_answer_begun(x) && !host->spoiled))
+    bool spoiled = bk_exchange_note(x)->flags & BKPY_SPOILED;
+    if (bk_likely(bk_answer_begun(x) && !spoiled))
         return 0;
-    return break_rule(host, PyExc_AssertionError,
-                      host->spoiled ? "the application ignored the exception of start_response%s"
+    return break_rule(x, PyExc_AssertionError,
+                      spoiled ? "the application ignored the exception of start_response%s"
                                     : "the application did not call start_response%s",
                       "");
 }
@@ -108,12 +107,12 @@ static int
 push_item(struct bkpy_host *host, struct bk_exchange *x, PyObject *item)
 {
     if (bk_unlikely(!PyBytes_Check(item)))
-        return break_rule(host, PyExc_TypeError,
+        return break_rule(x, PyExc_TypeError,
                           "the application's answer must consist of bytes, not %.100s",
                           Py_TYPE(item)->tp_name);
     if (PyBytes_GET_SIZE(item) == 0)
         return 0;  // PEP 3333: an empty item says nothing yet, not even that the head may go
-    if (check_begun(host, x) < 0)
+    if (check_begun(x) < 0)
         return -1;
     return bkpy_wsgi_push(host, x, item);
 }
@@ -129,7 +128,7 @@ answer_whole(struct bkpy_host *host, struct bk_exchange *x, PyObject *const *ite
         if (bk_unlikely(result))
             return result;
     }
-    return check_begun(host, x);
+    return check_begun(x);
 }
 
 // Each item is on its way before the next one is asked for.
@@ -139,7 +138,7 @@ answer_iterable(struct bkpy_host *host, struct bk_exchange *x, PyObject *iterabl
     // bytes are iterable, into integers; saying so at once is kinder than an error about an int.
     if ((!Py_TYPE(iterable)->tp_iter && !PySequence_Check(iterable)) || PyBytes_Check(iterable)
         || PyUnicode_Check(iterable))
-        return break_rule(host, PyExc_TypeError,
+        return break_rule(x, PyExc_TypeError,
                           "the application returned %.100s, not an iterable of bytes",
                           Py_TYPE(iterable)->tp_name);
     PyObject *iterator = PyObject_GetIter(iterable), *item;
@@ -162,7 +161,7 @@ answer_iterable(struct bkpy_host *host, struct bk_exchange *x, PyObject *iterabl
     Py_DECREF(iterator);
     if (PyErr_Occurred())
         return -1;
-    return result || !host->engine ? 0 : check_begun(host, x);
+    return result || !host->engine ? 0 : check_begun(x);
 }
 
 static int

@@ -67,6 +67,13 @@ struct bk_exchange *bk_engine_next(struct bk_engine *engine);
 struct bk_exchange_ref {
     uint32_t index, generation;
 };
+// Room of the host's own in each exchange: zeroed by bk_engine_next, never looked at by the engine.
+struct bk_note {
+    void *object;
+    int error;
+    uint32_t flags;
+};
+struct bk_note *bk_exchange_note(struct bk_exchange *x);
 // NULL once that exchange was committed.
 struct bk_exchange *bk_exchange_at(struct bk_engine *engine, struct bk_exchange_ref ref);
 

@@ -173,6 +173,12 @@ bk_exchange_call(const struct bk_exchange *x)
     return &x->call;
 }
 
+struct bk_note *
+bk_exchange_note(struct bk_exchange *x)
+{
+    return &x->note;
+}
+
 bool
 bk_exchange_gone(const struct bk_exchange *x)
 {

@@ -43,6 +43,7 @@ struct bk_answer {
 struct bk_exchange {
     struct bk_call call;       // the host's view; call.head = &head
     struct bk_head head;       // head.fields = fields
+    struct bk_note note;       // the host's
     struct bk_engine *engine;  // borrows
     struct bk_conn *conn;      // ref, NULL once the client is gone
     struct bk_exchange *next;  // run queue or free list

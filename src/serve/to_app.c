@@ -56,6 +56,7 @@ bk_engine_next(struct bk_engine *engine)
         }
         struct bk_slot *slot = engine->slot;
         x->state = BK_EXCHANGE_RUNNING;
+        x->note = (struct bk_note){0};
         x->started = now;
         x->conn->step = BK_STEP_APP;
         atomic_store_explicit(&slot->in_app_since, x->started, memory_order_relaxed);
