@@ -36,7 +36,8 @@ THIRD_PARTY = {
     r"(Python|structmember|datetime|frameobject|internal/.*)\.h$": "hosts/cpython",
     r"openssl/": "src/tls",
     r"nghttp2/": "src/proto/h2.c",
-    r"(zlib|zstd|brotli/.*)\.h$": "src/proto/compress.c",
+    r"zlib\.h$": "src/proto/ws_deflate.c",
+    r"(zstd|brotli/.*)\.h$": "src/proto/compress.c",
 }
 SYSTEM = re.compile(r"(sys|sanitizer|linux|asm|netinet|arpa|net)/[a-z_0-9]+\.h$|[a-z_0-9]+\.h$")
 
