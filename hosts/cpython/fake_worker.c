@@ -86,7 +86,8 @@ bk_worker_address(const struct bk_worker *worker)
 }
 
 void
-bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str said)
+bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str brief,
+                 bool whole, struct bk_str said)
 {
     snprintf(worker->said, sizeof(worker->said), "failed %d %s %.*s", code, key, (int)said.len,
              said.at);
@@ -96,6 +97,19 @@ void
 bk_worker_booting(struct bk_worker *worker, struct bk_str said)
 {
     snprintf(worker->said, sizeof(worker->said), "booting %.*s", (int)said.len, said.at);
+}
+
+int
+bk_worker_files(struct bk_worker *worker, struct bk_str names)
+{
+    snprintf(worker->said, sizeof(worker->said), "files %.*s", (int)names.len, names.at);
+    return 0;
+}
+
+void
+bk_worker_debugging(struct bk_worker *worker, bool on)
+{
+    snprintf(worker->said, sizeof(worker->said), "debugging %s", on ? "on" : "off");
 }
 
 int

@@ -302,15 +302,16 @@ worker_counts(PyObject *self, void *unused)
 static PyObject *
 worker_failed(PyObject *self, PyObject *args)
 {
-    int code;
-    const char *key, *text;
+    int code, whole = 0;
+    const char *key, *text, *brief = "";
     Py_ssize_t len;
-    if (!PyArg_ParseTuple(args, "iss#:failed", &code, &key, &text, &len))
+    if (!PyArg_ParseTuple(args, "iss#|sp:failed", &code, &key, &text, &len, &brief, &whole))
         return NULL;
     struct bk_worker *worker = live(self);
     if (!worker)
         return NULL;
-    bk_worker_failed(worker, code, key, (struct bk_str){text, (size_t)len});
+    bk_worker_failed(worker, code, key, bk_str_of(brief), whole,
+                     (struct bk_str){text, (size_t)len});
     Py_RETURN_NONE;
 }
 
@@ -323,6 +324,30 @@ worker_booting(PyObject *self, PyObject *text)
     if (!worker)
         return NULL;
     bk_worker_booting(worker, (struct bk_str){at, (size_t)len});
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_files(PyObject *self, PyObject *names)
+{
+    char *at;
+    Py_ssize_t len;
+    int result = 0;
+    struct bk_worker *worker = live(self);
+    if (!worker || PyBytes_AsStringAndSize(names, &at, &len) < 0)
+        return NULL;
+    Py_BEGIN_ALLOW_THREADS result = bk_worker_files(worker, (struct bk_str){at, (size_t)len});
+    Py_END_ALLOW_THREADS return PyBool_FromLong(result == 0);
+}
+
+static PyObject *
+worker_debugging(PyObject *self, PyObject *on)
+{
+    struct bk_worker *worker = live(self);
+    int truth = worker ? PyObject_IsTrue(on) : -1;
+    if (truth < 0)
+        return NULL;
+    bk_worker_debugging(worker, truth);
     Py_RETURN_NONE;
 }
 
@@ -507,7 +532,13 @@ static PyMethodDef methods[] = {
     {"path", worker_path, METH_NOARGS,
      "path(): sys.path as a bootstrap (PEX, Bazel) had made it, [] when none had."},
     {"failed", worker_failed, METH_VARARGS,
-     "failed(code, key, text): the boot failed; then exit with that code."},
+     "failed(code, key, text, brief='', whole=False): the boot failed; then exit with that code. "
+     "brief: the same in one line; whole: and there is no more to say."},
+    {"files", worker_files, METH_O,
+     "files(names): names of imported files, bytes, one a line. False: the master did not take "
+     "them."},
+    {"debugging", worker_debugging, METH_O,
+     "debugging(on): a person is at a breakpoint of this process, or has left it."},
     {"booting", worker_booting, METH_O, "booting(text): still importing, at this Python stack."},
     {"ready", worker_ready, METH_O, "ready(facts): open the doors and tell the master."},
     {"serve", worker_serve, METH_O, "serve(app): run a WSGI application until told to stop."},

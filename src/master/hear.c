@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "master/announce.h"
 #include "master/bind.h"
+#include "master/reload.h"
 #include "master/scale.h"
 #include "master/stop.h"
 #include "master/words.h"
@@ -18,6 +19,7 @@
 #include "base/banned.h"
 
 #define EOF_PATIENCE (5 * BK_SEC)    // between the end of the channel and the end of the process
+#define DEBUGGING_AGAIN (1 * BK_SEC)  // a deadline that passes at a breakpoint is looked at again
 #define FAILURE_AGAIN (60 * BK_SEC)  // the same long failure text is shown once a minute
 
 static void channel_ready(struct bk_watch *watch, uint32_t events);
@@ -32,6 +34,8 @@ static void split_text(struct bk_str text, struct bk_str key, struct bk_str *ret
 static void copy_field(char *out, size_t room, struct bk_str text, const char *key);
 static void close_channel(struct bk_member *member);
 static void deadline_passed(struct bk_timer *timer);
+static void not_ready_in_time(struct bk_member *member);
+static void not_gone_in_time(struct bk_member *member);
 
 void
 bk_hear_begin(struct bk_member *member)
@@ -138,6 +142,9 @@ take(struct bk_member *member, enum bk_message type, struct bk_str text)
                       "worker %u still imports the application, for %u s", member->number,
                       (unsigned)((bk_clock_mono() - member->born) / BK_SEC));
         break;
+    case BK_MESSAGE_DEBUGGING:
+        member->debugging = bk_str_equal(bk_channel_field(text, "on"), BK_STR("yes"));
+        break;
     case BK_MESSAGE_CLOSED:
         member->listeners_closed = true;
         bk_stop_listeners_closed(member->pool);
@@ -177,6 +184,7 @@ take_ready(struct bk_member *member, struct bk_str text)
         bk_announce_serving(pool);
     else
         bk_log(BK_LOG_DEBUG, NULL, "worker %u (pid %d) is ready", member->number, (int)member->pid);
+    bk_reload_ready(member);
     pool->served = true;
     bk_scale_fill(pool);
 }
@@ -185,7 +193,7 @@ static void
 take_failed(struct bk_member *member, struct bk_str text)
 {
     struct bk_str key = bk_channel_field(text, "key"), why = bk_channel_field(text, "text");
-    struct bk_str number = bk_channel_field(text, "code");
+    struct bk_str number = bk_channel_field(text, "code"), first, rest;
     uint64_t code = 0;
 
     if (member->failed || member->state != BK_MEMBER_BOOTING)
@@ -193,6 +201,11 @@ take_failed(struct bk_member *member, struct bk_str text)
     member->failed = true;
     if (bk_str_parse_u64(number, 255, &code) < 0 || code == 0)
         code = (uint64_t)bk_message(BK_KEY_WORKER_BOOT)->exit_code;
+    split_text(why, key, &first, &rest);
+    struct bk_str brief = bk_channel_field(text, "brief");
+    bool whole = bk_str_equal(bk_channel_field(text, "whole"), BK_STR("yes"));
+    if (bk_reload_failed(member, brief.len > 0 ? brief : first, whole ? BK_STR("") : rest))
+        return;
     if (member->pool->served)
         log_failure(member, key, why);
     else
@@ -288,26 +301,57 @@ deadline_passed(struct bk_timer *timer)
 {
     struct bk_member *member = BK_OUTER(timer, struct bk_member, deadline);
     struct bk_master *master = member->pool->master;
-    char limit[BK_WORDS_ROOM];
 
-    if (member->state == BK_MEMBER_BOOTING && member->channel.fd >= 0) {
-        bk_words_duration(member->pool->config->startup_timeout, limit);
-        member->failed = true;
-        if (member->pool->served)
-            bk_log(BK_LOG_ERROR, BK_MASTER_KEY(STARTUP_TIMEOUT),
-                   "worker %u was not ready within --startup-timeout %s: killed", member->number,
-                   limit);
-        else
-            bk_master_fail(master, BK_KEY_STARTUP_TIMEOUT, "",
-                           "the application was not ready within --startup-timeout %s", limit);
-    } else if (member->state != BK_MEMBER_LEAVING) {
+    if (member->debugging && master->phase == BK_MASTER_RUNNING) {
+        bk_timer_set(&master->loop.wheel, timer, bk_clock_mono() + DEBUGGING_AGAIN);
+        return;
+    }
+    if (member->state == BK_MEMBER_LEAVING && bk_scale_hurry(member)) {
+        bk_log(BK_LOG_INFO, NULL, "worker %u: requests to the old version were cut off",
+               member->number);
+        return;
+    }
+    if (member->state == BK_MEMBER_BOOTING && member->channel.fd >= 0)
+        not_ready_in_time(member);
+    else if (member->state != BK_MEMBER_LEAVING)
         bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK),
                "worker %u has closed its channel but does not end: killed", member->number);
-    } else if (master->phase != BK_MASTER_QUITTING && !member->killed) {
-        bk_words_duration(member->pool->config->graceful_timeout, limit);
+    else if (master->phase != BK_MASTER_QUITTING && !member->killed)
+        not_gone_in_time(member);
+    bk_hear_kill(member);
+}
+
+static void
+not_ready_in_time(struct bk_member *member)
+{
+    struct bk_master_pool *pool = member->pool;
+    char limit[BK_WORDS_ROOM], text[BK_WORDS_ROOM + 64];
+
+    bk_words_duration(pool->config->startup_timeout, limit);
+    snprintf(text, sizeof text, "the new worker was not ready within --startup-timeout %s", limit);
+    member->failed = true;
+    if (bk_reload_failed(member, bk_str_of(text), BK_STR("")))
+        return;
+    if (pool->served)
+        bk_log(BK_LOG_ERROR, BK_MASTER_KEY(STARTUP_TIMEOUT),
+               "worker %u was not ready within --startup-timeout %s: killed", member->number,
+               limit);
+    else
+        bk_master_fail(pool->master, BK_KEY_STARTUP_TIMEOUT, "",
+                       "the application was not ready within --startup-timeout %s", limit);
+}
+
+static void
+not_gone_in_time(struct bk_member *member)
+{
+    char limit[BK_WORDS_ROOM];
+
+    bk_words_duration(member->pool->config->graceful_timeout, limit);
+    if (member->patience < member->pool->config->graceful_timeout)
+        bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK), "worker %u did not end: killed",
+               member->number);
+    else
         bk_log(BK_LOG_WARNING, BK_MASTER_KEY(WORKER_STUCK),
                "worker %u did not finish within --graceful-timeout %s: killed", member->number,
                limit);
-    }
-    bk_hear_kill(member);
 }

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "master/hear.h"
+#include "master/reload.h"
 #include "master/scale.h"
 #include "master/stop.h"
 #include "master/words.h"
@@ -95,12 +96,14 @@ bury_member(struct bk_member *member, int status, const struct rusage *usage)
     bk_hear_end(member);  // may still say why it failed
     say_how(status, how, sizeof how);
     bool unasked = member->state != BK_MEMBER_LEAVING && master->phase == BK_MASTER_RUNNING;
+    bool tried = bk_reload_gone(member, how);
     if (unasked && !pool->served) {
         report_first(member, how);
-    } else if (unasked) {
+    } else if (unasked && !(tried && seat->member && seat->member != member)) {
         pause =
             bk_backoff_died(&seat->backoff, member->ready ? bk_clock_mono() - member->ready : 0);
-        report(member, how, usage, pause);
+        if (!tried)
+            report(member, how, usage, pause);
     }
     master->requests += atomic_load(&slot->counters.requests);
     master->errors += errors_of(slot);

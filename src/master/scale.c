@@ -5,13 +5,17 @@
 
 #include "base/clock.h"
 #include "master/hear.h"
+#include "master/reload.h"
 #include "master/spawn.h"
 #include "master/words.h"
 
 #include "base/banned.h"
 
 #define QUICK_LIMIT (1800 * BK_MSEC)  // --help promises two seconds
+#define BRIEF_LIMIT (5 * BK_SEC)      // of requests to an old version while developing
 
+static uint64_t patience_for(const struct bk_master_pool *pool, enum bk_dismissal how);
+static void order_drain(struct bk_member *member, enum bk_dismissal how);
 static bool fill_seat(struct bk_seat *seat);
 static void pause_over(struct bk_timer *timer);
 
@@ -24,12 +28,15 @@ bk_scale_fill(struct bk_master_pool *pool)
     unsigned seats = pool->served ? pool->wanted : 1;
     unsigned at_once = pool->served ? bk_cpus_usable(&master->cpus) : 1;
 
-    for (unsigned i = 0; i < seats && master->phase == BK_MASTER_RUNNING && pool->booting < at_once;
+    bool may = !bk_reload_holds(pool);
+    for (unsigned i = 0; may && i < seats && master->phase == BK_MASTER_RUNNING &&
+                         pool->booting < at_once;
          i++) {
         struct bk_seat *seat = &pool->seats[i];
-        if (!seat->member && !bk_timer_is_set(&seat->respawn) && !fill_seat(seat))
-            return;
+        if (!seat->member && !seat->successor && !bk_timer_is_set(&seat->respawn))
+            may = fill_seat(seat);
     }
+    bk_reload_advance(pool);
 }
 
 void
@@ -60,39 +67,74 @@ bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name)
         struct bk_seat *seat = &pool->seats[pool->wanted];
         bk_timer_cancel(&pool->master->loop.wheel, &seat->respawn);
         seat->backoff = (struct bk_backoff){0};
+        if (seat->successor)
+            bk_scale_dismiss(seat->successor, BK_DISMISS_QUIT);
         if (seat->member)
-            bk_scale_dismiss(seat->member, true);
+            bk_scale_dismiss(seat->member, BK_DISMISS_YIELD);
     }
     bk_scale_fill(pool);
 }
 
 void
-bk_scale_dismiss(struct bk_member *member, bool gracefully)
+bk_scale_dismiss(struct bk_member *member, enum bk_dismissal how)
 {
     struct bk_master_pool *pool = member->pool;
-    struct bk_wheel *wheel = &pool->master->loop.wheel;
-    uint64_t patience = gracefully ? pool->config->graceful_timeout : QUICK_LIMIT,
-             now = bk_clock_mono();
-    char text[48];
+    uint64_t patience = patience_for(pool, how);
 
     if (member->state == BK_MEMBER_BOOTING) {
         pool->booting--;
-        gracefully = false;  // it has nothing to finish
+        how = BK_DISMISS_QUIT;  // it has nothing to finish
         if (patience > QUICK_LIMIT)
             patience = QUICK_LIMIT;
     }
     member->state = BK_MEMBER_LEAVING;
+    member->patience = patience;
+    member->brief = how == BK_DISMISS_BRIEFLY;
     if (member->seat->member == member)
         member->seat->member = NULL;
-    if (gracefully) {
-        // A little less than we wait, so that it can end by itself and say what it cut off.
-        uint64_t told = patience - (patience / 20 < 500 * BK_MSEC ? patience / 20 : 500 * BK_MSEC);
-        snprintf(text, sizeof text, "timeout_ms=%llu", (unsigned long long)(told / BK_MSEC));
-        bk_hear_order(member, BK_MESSAGE_DRAIN, text);
-    } else {
+    bk_reload_left(member);
+    if (how == BK_DISMISS_QUIT)
         bk_hear_order(member, BK_MESSAGE_QUIT, "");
-    }
-    bk_timer_set(wheel, &member->deadline, now + patience);
+    else
+        order_drain(member, how);
+    bk_timer_set(&pool->master->loop.wheel, &member->deadline, bk_clock_mono() + patience);
+}
+
+bool
+bk_scale_hurry(struct bk_member *member)
+{
+    struct bk_loop *loop = &member->pool->master->loop;
+
+    if (!member->brief)
+        return false;
+    member->brief = false;
+    member->patience = QUICK_LIMIT;
+    bk_hear_order(member, BK_MESSAGE_QUIT, "");
+    bk_timer_set(&loop->wheel, &member->deadline, bk_clock_mono() + QUICK_LIMIT);
+    return true;
+}
+
+static uint64_t
+patience_for(const struct bk_master_pool *pool, enum bk_dismissal how)
+{
+    uint64_t graceful = pool->config->graceful_timeout;
+
+    if (how == BK_DISMISS_QUIT)
+        return QUICK_LIMIT;
+    return how == BK_DISMISS_BRIEFLY && graceful > BRIEF_LIMIT ? BRIEF_LIMIT : graceful;
+}
+
+static void
+order_drain(struct bk_member *member, enum bk_dismissal how)
+{
+    uint64_t patience = member->patience;
+    char text[64];
+
+    // A little less than we wait, so that it can end by itself and say what it cut off.
+    uint64_t told = patience - (patience / 20 < 500 * BK_MSEC ? patience / 20 : 500 * BK_MSEC);
+    snprintf(text, sizeof text, "timeout_ms=%llu%s", (unsigned long long)(told / BK_MSEC),
+             how == BK_DISMISS_YIELD ? "\nyield=yes" : "");
+    bk_hear_order(member, BK_MESSAGE_DRAIN, text);
 }
 
 // False when no process could be made: later, or never when it is the first.

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "master/reap.h"
+#include "master/reload.h"
 #include "master/scale.h"
 #include "master/stop.h"
 
@@ -141,8 +142,8 @@ hangup(struct bk_master *master, const struct signalfd_siginfo *info)
         }
         return;
     }
-    bk_log(BK_LOG_WARNING, BK_MASTER_KEY(RELOAD_LATER),
-           "SIGHUP: reloading comes with a later version; nothing was changed");
+    for (unsigned i = 0; i < master->pool_count; i++)
+        bk_reload_begin(&master->pools[i], "SIGHUP", false);
 }
 
 // A shell that is hung up passes the signal on to its jobs with kill().

@@ -27,7 +27,7 @@ struct plan {
     bool keep_stdin;
 };
 
-static struct bk_member *new_member(struct bk_seat *seat);
+static int new_member(struct bk_seat *seat, struct bk_member **ret);
 static int prepare(struct plan *plan);
 static int write_heritage(const struct plan *plan, int *ret_fd);
 static int add_settings(struct bk_heritage *heritage, const struct bk_master_pool *pool);
@@ -49,9 +49,9 @@ bk_spawn(struct bk_seat *seat)
     pid_t pid = -1;
     int rc;
 
-    plan.member = new_member(seat);
-    if (!plan.member)
-        return -ENOMEM;
+    rc = new_member(seat, &plan.member);
+    if (rc < 0)
+        return rc;
     rc = prepare(&plan);
     if (rc == 0) {
         pid = fork();
@@ -72,25 +72,28 @@ bk_spawn(struct bk_seat *seat)
     return rc;
 }
 
-static struct bk_member *
-new_member(struct bk_seat *seat)
+static int
+new_member(struct bk_seat *seat, struct bk_member **ret)
 {
     struct bk_master *master = seat->pool->master;
     unsigned slot = 1;
 
     while (slot < master->slot_count && master->slots[slot])
         slot++;
-    struct bk_member *member = slot < master->slot_count ? calloc(1, sizeof *member) : NULL;
+    if (slot == master->slot_count)
+        return -ENOSPC;
+    struct bk_member *member = *ret = calloc(1, sizeof *member);
     if (!member)
-        return NULL;
+        return -ENOMEM;
     member->pool = seat->pool;
     member->seat = seat;
     member->number = seat->number;
+    member->generation = seat->pool->reload.generation;
     member->slot = slot;
     member->channel.fd = -1;
     member->born = bk_clock_mono();
     bk_list_init(&member->link);
-    return member;
+    return 0;
 }
 
 static int
@@ -297,7 +300,10 @@ register_member(struct bk_member *member)
 
     atomic_store(&master->scoreboard->slots[member->slot].pid, (int32_t)member->pid);
     master->slots[member->slot] = member;
-    member->seat->member = member;
+    if (member->seat->member)
+        member->seat->successor = member;
+    else
+        member->seat->member = member;
     bk_list_append(&pool->members, &member->link);
     pool->member_count++;
     pool->booting++;

@@ -4,5 +4,7 @@
 
 #include "master/state.h"
 
-// The seat must be empty. Negative errno when there is no process, slot or memory: nothing is left behind then.
+// It sits down on the seat when that is empty, else it is the successor of who sits there; the seat has
+// no successor yet. Negative errno when there is no process or memory, -ENOSPC when all slots are in use;
+// nothing is left behind then.
 int bk_spawn(struct bk_seat *seat) BK_MUST_CHECK;

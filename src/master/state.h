@@ -14,6 +14,7 @@
 #include "master/interpreter.h"
 #include "master/journal.h"
 #include "master/master.h"
+#include "master/reload.h"
 #include "master/surroundings.h"
 #include "net/listen.h"
 #include "process/channel.h"
@@ -32,14 +33,19 @@ struct bk_member {
     struct bk_master_pool *pool;
     struct bk_seat *seat;         // whose member it is or was
     unsigned number, slot;        // worker number; scoreboard slot and log ring
+    unsigned generation;          // which version of the application it imports, see reload.h
     pid_t pid;
     enum bk_member_state state;
     uint64_t born, ready;         // monotonic ns; ready 0 = not yet
     struct bk_watch channel;      // .fd owns our end, -1 once it is closed
     struct bk_timer deadline;     // startup-timeout, later the moment of SIGKILL
     bool failed;                  // has said why it cannot start
+    bool refused;                 // the first of a new version, and cannot start: that has been said
     bool killed;                  // by us
     bool listeners_closed;        // draining, and its copies of the listeners are closed
+    bool brief;                   // leaving, and only for a few seconds: development
+    uint64_t patience;            // leaving: how long it may take, ns
+    bool debugging;               // a person is at its breakpoint(): nothing hurries it
 };
 
 // A worker number. A new member may sit down while its predecessor is still leaving.
@@ -47,6 +53,7 @@ struct bk_seat {
     unsigned number;
     struct bk_master_pool *pool;
     struct bk_member *member;     // borrows; NULL: empty, or its member is leaving
+    struct bk_member *successor;  // borrows; booting beside `member`, whose seat it takes when it is ready
     struct bk_backoff backoff;
     struct bk_timer respawn;      // set while a pause is kept
 };
@@ -72,6 +79,8 @@ struct bk_master_pool {
     uint64_t failure_hash;              // of the last failure text that was shown in full
     uint64_t failure_until;             // when it may be shown in full again
     struct bk_log_limit crashes;
+    struct bk_reload reload;
+    uint64_t version_since;             // wall clock ns: when the version that serves was first ready
 };
 
 enum bk_master_phase {

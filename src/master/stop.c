@@ -58,7 +58,8 @@ dismiss_pool(struct bk_master_pool *pool, enum bk_master_phase phase)
         if (phase == BK_MASTER_KILLING)
             bk_hear_kill(member);
         else
-            bk_scale_dismiss(member, phase == BK_MASTER_DRAINING);
+            bk_scale_dismiss(member,
+                             phase == BK_MASTER_DRAINING ? BK_DISMISS_DRAIN : BK_DISMISS_QUIT);
     }
 }
 

@@ -8,12 +8,15 @@
 enum bk_message {
     // worker -> master
     BK_MESSAGE_READY = 1,   // app=..., kind=WSGI, python=3.13.1, ready_ms=64, framework=..., loads=...
-    BK_MESSAGE_FAILED,      // code=4, key=app-module, text=... (the error's finished lines: last field)
+    BK_MESSAGE_FAILED,      // code=4, key=app-module, brief=... (one line), whole=yes (brief says all), text=... (the
+                            // error's finished lines: last field)
     BK_MESSAGE_DRAINED,     // nothing left to serve, about to exit
     BK_MESSAGE_BOOTING,     // still importing: text= the Python stack (every 30 s)
     BK_MESSAGE_CLOSED,      // draining: the accept queues were empty, our copies of the listeners are closed
+    BK_MESSAGE_FILES,       // text= names of files that were imported, one a line; more may follow, at any time
+    BK_MESSAGE_DEBUGGING,   // on=yes: a person is at a breakpoint of this worker; on=no
     // master -> worker
-    BK_MESSAGE_DRAIN = 64,  // finish gracefully; timeout_ms=...
+    BK_MESSAGE_DRAIN = 64,  // finish gracefully; timeout_ms=..., yield=yes: idle connections may ask once more
     BK_MESSAGE_QUIT,        // stop now
     BK_MESSAGE_LOG_LEVEL,   // level=...
     BK_MESSAGE_PING,        // for tests

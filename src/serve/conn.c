@@ -18,6 +18,7 @@
 
 static void on_ready(struct bk_watch *watch, uint32_t events);
 static void on_timer(struct bk_timer *timer);
+static void hurry(struct bk_conn *conn, uint64_t deadline);
 
 int
 bk__conn_new(struct bk_engine *engine, int fd, const struct bk_addr *peer, unsigned listener)
@@ -283,12 +284,20 @@ bk__conn_drain_all(struct bk_engine *engine)
         struct bk_conn *conn = BK_OUTER(node, struct bk_conn, node);
         if (conn->readable || conn->in_len > conn->in_at)
             continue;
-        if (conn->step == BK_STEP_IDLE)
+        if (conn->step == BK_STEP_IDLE && engine->idle_until > engine->loop.now)
+            hurry(conn, engine->idle_until);
+        else if (conn->step == BK_STEP_IDLE)
             bk__conn_next(conn, BK_CONN_CLOSE);
-        else if (conn->step == BK_STEP_HEAD &&
-                 conn->timer.deadline > engine->loop.now + DRAIN_SILENCE)
-            bk_timer_set(&engine->loop.wheel, &conn->timer, engine->loop.now + DRAIN_SILENCE);
+        else if (conn->step == BK_STEP_HEAD)
+            hurry(conn, engine->loop.now + DRAIN_SILENCE);
     }
+}
+
+static void
+hurry(struct bk_conn *conn, uint64_t deadline)
+{
+    if (conn->timer.deadline > deadline)
+        bk_timer_set(&conn->engine->loop.wheel, &conn->timer, deadline);
 }
 
 const char *

@@ -12,6 +12,8 @@
 #include "base/panic.h"
 #include "serve/receive.h"
 
+#define YIELD_IDLE (2 * BK_SEC)  // for the next request of a client that does not know yet
+
 static void look_at_pending(struct bk_engine *engine);
 static void obey(struct bk_engine *engine);
 static int turn_flags(const struct bk_engine *engine, int turned);
@@ -100,8 +102,12 @@ obey(struct bk_engine *engine)
         engine->stopped = true;
         return;
     }
+    if (order == BK_ORDER_DRAIN)
+        engine->idle_until = 0;
     if (!engine->draining) {
         engine->draining = true;
+        if (order == BK_ORDER_YIELD)
+            engine->idle_until = bk_clock_mono() + YIELD_IDLE;
         atomic_store(&engine->slot->state, BK_SLOT_DRAINING);
     }
     bool accepted_all = bk__accept_drain(engine);

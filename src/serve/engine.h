@@ -23,7 +23,12 @@
 #define BK_SLAB_SIZE 32
 #define BK_SLABS_MAX 4096
 
-enum bk_order { BK_ORDER_NONE, BK_ORDER_DRAIN, BK_ORDER_QUIT };
+enum bk_order {
+    BK_ORDER_NONE,
+    BK_ORDER_YIELD,  // others take over: drain, but idle connections may send one more request
+    BK_ORDER_DRAIN,  // finish what is here
+    BK_ORDER_QUIT,
+};
 
 struct bk_engine {
     struct bk_loop loop;
@@ -65,6 +70,7 @@ struct bk_engine {
     void (*doors_closed)(void *self);  // a drain has emptied the accept queues; may be NULL
     void *doors_self;                  // borrows the worker
     _Atomic int order;                 // enum bk_order, set by any thread
+    uint64_t idle_until;  // draining: from then on idle connections are closed
     bool draining, stopped, turning;
     bool hosted;           // BK_HOST_LOOP: no call may wait
     bool polled;           // a foreign loop polls the loop's fd
@@ -84,7 +90,7 @@ int bk_engine_add_listener(struct bk_engine *engine,
                            const struct bk_listener *listener) BK_MUST_CHECK;
 // Starts accepting.
 int bk_engine_open(struct bk_engine *engine) BK_MUST_CHECK;
-// Any thread, also signal handlers: asks for DRAIN or QUIT.
+// Any thread, also signal handlers: asks for one of them; going back is not possible.
 void bk_engine_order(struct bk_engine *engine, enum bk_order order);
 // Any thread: takes the listeners out of the loop and closes them at once.
 void bk_engine_close_listeners(struct bk_engine *engine);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -16,6 +17,8 @@
 #include "process/logring.h"
 #include "serve/engine.h"
 #include "worker/orders.h"
+
+#define SEND_PATIENCE (2 * BK_SEC)
 
 struct bk_worker {
     struct bk_config *config;      // owns
@@ -372,6 +375,7 @@ bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, uint64_
 
 static void tell(struct bk_worker *worker, enum bk_message type, const char *format, ...)
     BK_PRINTF(3, 4);
+static int send_patiently(struct bk_worker *worker, enum bk_message type, struct bk_str text);
 
 static void
 tell(struct bk_worker *worker, enum bk_message type, const char *format, ...)
@@ -386,18 +390,44 @@ tell(struct bk_worker *worker, enum bk_message type, const char *format, ...)
     va_end(arguments);
     if (len >= (int)room)
         len = (int)room - 1;
-    if (worker->channel_fd >= 0)
-        bk_channel_send(worker->channel_fd, type, (struct bk_str){text, (size_t)len});
+    send_patiently(worker, type, (struct bk_str){text, (size_t)len});
     free(text);
 }
 
+// The channel holds some 200 KB: long lists of files may fill it faster than the master reads.
+static int
+send_patiently(struct bk_worker *worker, enum bk_message type, struct bk_str text)
+{
+    uint64_t until = bk_clock_mono() + SEND_PATIENCE;
+    int error;
+    if (worker->channel_fd < 0)
+        return 0;
+    while ((error = bk_channel_send(worker->channel_fd, type, text)) == -EAGAIN &&
+           bk_clock_mono() < until)
+        poll(&(struct pollfd){.fd = worker->channel_fd, .events = POLLOUT}, 1, 20);
+    return error;
+}
+
 void
-bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str text)
+bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str brief,
+                 bool whole, struct bk_str text)
 {
     if (worker->alone)
         bk_log(BK_LOG_ERROR, NULL, "%.*s", (int)text.len, text.at);
-    tell(worker, BK_MESSAGE_FAILED, "code=%d\nkey=%s\ntext=%.*s", code, key, (int)text.len,
-         text.at);
+    tell(worker, BK_MESSAGE_FAILED, "code=%d\nkey=%s\nbrief=%.*s\nwhole=%s\ntext=%.*s", code, key,
+         (int)brief.len, brief.at, whole ? "yes" : "no", (int)text.len, text.at);
+}
+
+int
+bk_worker_files(struct bk_worker *worker, struct bk_str names)
+{
+    return send_patiently(worker, BK_MESSAGE_FILES, names);
+}
+
+void
+bk_worker_debugging(struct bk_worker *worker, bool on)
+{
+    tell(worker, BK_MESSAGE_DEBUGGING, "on=%s", on ? "yes" : "no");
 }
 
 void

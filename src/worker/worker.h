@@ -33,10 +33,18 @@ struct bk_str bk_worker_address(const struct bk_worker *worker);
 // Answered requests so far, and how many of them failed (5xx, or the application raised).
 void bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, uint64_t *ret_errors);
 
-// Tells the master the boot failed; the caller then exits with `code`. Without a master: logs it.
-void bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str text);
+// Tells the master the boot failed; the caller then exits with `code`. `brief` is one line that says it in
+// short, `whole` when there is no more to say; it may be empty. Without a master: logs it.
+void bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str brief,
+                      bool whole, struct bk_str text);
 // Still importing (Python stack in text).
 void bk_worker_booting(struct bk_worker *worker, struct bk_str text);
+// Names of imported files, one a line, less than BK_CHANNEL_MAX in all. Waits up to two seconds for the
+// master to take what it was told before: -EAGAIN after that, -EPIPE when it is gone, 0 without one. From
+// any thread.
+int bk_worker_files(struct bk_worker *worker, struct bk_str names);
+// A person is at a breakpoint of this process, or has left it.
+void bk_worker_debugging(struct bk_worker *worker, bool on);
 // The app is loaded: opens the doors (listeners go into the loop) and tells the master. `facts` are
 // "key=value" lines.
 int bk_worker_ready(struct bk_worker *worker, struct bk_str facts) BK_MUST_CHECK;

@@ -314,6 +314,12 @@ class Worker(unittest.TestCase):
         self.assertEqual(engine.said()[0], "ready app=x:y\nkind=WSGI\nodd=a b\n")
         worker.failed(4, "app-import", "text\nmore")
         self.assertEqual(engine.said()[0], "failed 4 app-import text\nmore")
+        worker.failed(4, "app-import", "text", "brief", True)
+        self.assertEqual(engine.said()[0], "failed 4 app-import text")
+        self.assertTrue(worker.files(b"/a.py\n/b.py"))
+        self.assertEqual(engine.said()[0], "files /a.py\n/b.py")
+        worker.debugging(True)
+        self.assertEqual(engine.said()[0], "debugging on")
         worker.stop(quick=True)
         self.assertEqual(engine.said()[0], "stop quick")
 

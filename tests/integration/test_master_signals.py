@@ -130,10 +130,8 @@ def test_a_seat_is_filled_again_while_its_member_still_drains(master):
     assert master.stop() == 0
 
 
-def test_hup_and_usr2_change_nothing(master):
+def test_usr2_and_winch_change_nothing(master):
     master.start()
-    master.send(signal.SIGHUP)
-    master.await_log(r"warning: SIGHUP: reloading comes with a later version; nothing was changed \[reload-later\]")
     master.send(signal.SIGUSR2)
     master.await_log(r"warning: SIGUSR2: .* \[reload-later\]")
     master.send(signal.SIGWINCH)

@@ -69,9 +69,16 @@ class Worker:
     def path(self):
         return self.told.get("path", [])
 
-    def failed(self, code, key, text):
-        text.encode()
+    def failed(self, code, key, text, brief="", whole=False):
+        (text + brief).encode()
         self.note("failed", code, key, text)
+
+    def files(self, names):
+        self.note("files", names.decode().splitlines())
+        return True
+
+    def debugging(self, on):
+        self.note("debugging", on)
 
     def booting(self, text):
         self.note("booting", text)
