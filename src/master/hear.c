@@ -18,9 +18,9 @@
 
 #include "base/banned.h"
 
-#define EOF_PATIENCE (5 * BK_SEC)    // between the end of the channel and the end of the process
+#define EOF_PATIENCE (5 * BK_SEC)     // between the end of the channel and the end of the process
 #define DEBUGGING_AGAIN (1 * BK_SEC)  // a deadline that passes at a breakpoint is looked at again
-#define FAILURE_AGAIN (60 * BK_SEC)  // the same long failure text is shown once a minute
+#define FAILURE_AGAIN (60 * BK_SEC)   // the same long failure text is shown once a minute
 
 static void channel_ready(struct bk_watch *watch, uint32_t events);
 static bool receive_one(struct bk_member *member);

@@ -29,9 +29,8 @@ bk_scale_fill(struct bk_master_pool *pool)
     unsigned at_once = pool->served ? bk_cpus_usable(&master->cpus) : 1;
 
     bool may = !bk_reload_holds(pool);
-    for (unsigned i = 0; may && i < seats && master->phase == BK_MASTER_RUNNING &&
-                         pool->booting < at_once;
-         i++) {
+    for (unsigned i = 0;
+         may && i < seats && master->phase == BK_MASTER_RUNNING && pool->booting < at_once; i++) {
         struct bk_seat *seat = &pool->seats[i];
         if (!seat->member && !seat->successor && !bk_timer_is_set(&seat->respawn))
             may = fill_seat(seat);

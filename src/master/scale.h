@@ -18,5 +18,6 @@ enum bk_dismissal {
 
 // Tells a member to go; kills it when it does not.
 void bk_scale_dismiss(struct bk_member *member, enum bk_dismissal how);
-// The time of a member that was dismissed BRIEFLY is over: tells it to end at once. False: it was not, or has been told.
+// The time of a member that was dismissed BRIEFLY is over: tells it to end at once. False: it was not, or
+// has been told.
 bool bk_scale_hurry(struct bk_member *member);

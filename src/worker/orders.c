@@ -107,8 +107,8 @@ obey_message(struct bk_orders *orders)
         return false;
     enum bk_log_level level;
     if (type == BK_MESSAGE_DRAIN)
-        bk_engine_order(orders->engine, bk_channel_field(text, "yield").len ? BK_ORDER_YIELD
-                                                                            : BK_ORDER_DRAIN);
+        bk_engine_order(orders->engine,
+                        bk_channel_field(text, "yield").len ? BK_ORDER_YIELD : BK_ORDER_DRAIN);
     else if (type == BK_MESSAGE_QUIT)
         bk_engine_order(orders->engine, BK_ORDER_QUIT);
     else if (type == BK_MESSAGE_LOG_LEVEL &&
