@@ -147,6 +147,13 @@ def wrong_class(loaded, setting, serves):
                    f"try: barkeep {loaded.name}                           (without -k the class is chosen by the application)")
 
 
+def class_package(setting, package, oldest, found=""):
+    """The worker class needs a package that is not there, or (`found`: its version) is too old."""
+    has = f"{environment()} has {found}" if found else f"which {environment()} does not have"
+    return Problem("class-package", f"worker class '{setting}' needs the package {package} ({oldest} or newer), {has}",
+                   f"try: {relative(sys.executable)} -m pip install {'-U ' if found else ''}{package}")
+
+
 def described(thing):
     if thing is None:
         return "None"

@@ -180,6 +180,18 @@ def test_class_mismatch(package, write, setting, name, said):
     assert caught.value.lines[0].startswith(f"try: barkeep {name} ")
 
 
+def test_class_package(package, monkeypatch, tmp_path):
+    from barkeep import diagnose
+    monkeypatch.setattr(sys, "executable", str(tmp_path / ".venv/bin/python"))
+    missing, old = diagnose.class_package("gevent", "gevent", "24.10"), diagnose.class_package("gevent", "gevent", "24.10", "21.1")
+    assert missing.key == "class-package" and missing.code == 2
+    assert missing.text.splitlines() == [
+        "worker class 'gevent' needs the package gevent (24.10 or newer), which .venv does not have",
+        "try: .venv/bin/python -m pip install gevent"]
+    assert old.text.splitlines() == ["worker class 'gevent' needs the package gevent (24.10 or newer), .venv has 21.1",
+                                     "try: .venv/bin/python -m pip install -U gevent"]
+
+
 # ---- (5) the import ------------------------------------------------------------------------------------------------
 
 def test_app_import(explain, write):
