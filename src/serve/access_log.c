@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 #include "base/clock.h"
+#include "proto/credentials.h"
 #include "serve/engine.h"
 
 #define LINE_MAX_BYTES 8192
+#define USER_MAX 128  // bytes of a user's name that are shown
 
 static const char COMBINED[] = "%(h)s %(l)s %(u)s %(t)s \"%(r)s\" %(s)s %(b)s \"%(f)s\" \"%(a)s\"";
 static const char SHORT[] = "%(s)s %(m)s %(R)s %(B)s B %(X)s ms";
@@ -278,8 +280,32 @@ put_measure(struct line *line, const struct bk_exchange *x, char atom)
     }
 }
 
-// The user of Basic credentials (%(u)s) is not decoded: base64 belongs to the application. It is
-// '-' like %(l)s.
+static struct bk_str
+basic_user(const struct bk_exchange *x, char *out)
+{
+    const struct bk_field *field = bk_head_find(&x->head, BK_HEADER_AUTHORIZATION);
+    if (!field)
+        return (struct bk_str){NULL, 0};
+    struct bk_str value = bk_head_str(&x->head, field->value, field->value_len);
+    return (struct bk_str){out, bk_credentials_user(value, out, USER_MAX)};
+}
+
+// A space is escaped too: what follows in the line must not be the user's choice.
+static void
+put_user(struct line *line, const struct bk_exchange *x)
+{
+    char name[USER_MAX];
+    struct bk_str user = basic_user(x, name);
+    if (user.len == 0)
+        put_text(line, "-");
+    for (size_t i = 0; i < user.len; i++) {
+        if (user.at[i] == ' ')
+            put_text(line, "\\x20");
+        else
+            put_escaped(line, (struct bk_str){user.at + i, 1});
+    }
+}
+
 static void
 put_atom(struct line *line, const struct bk_exchange *x, const struct bk_access_op *op)
 {
@@ -316,8 +342,10 @@ put_atom(struct line *line, const struct bk_exchange *x, const struct bk_access_
             put_text(line, "-");
         return;
     case 'l':
-    case 'u':
         put_text(line, "-");
+        return;
+    case 'u':
+        put_user(line, x);
         return;
     default:
         if (strchr("rmRUqH", op->atom))
@@ -353,13 +381,16 @@ format_json(struct bk_exchange *x, char *out, size_t room)
 {
     const struct bk_head *head = &x->head;
     struct line line = {out, out + room - 2};
-    char text[64];
+    char text[64], name[USER_MAX];
     unsigned port;
     bk_clock_iso(text, bk_engine_wall(x->engine));
     put(&line, "{\"time\":\"", 9);
     put(&line, text, strlen(text));
     put(&line, "\"", 1);
     put_json(&line, "client", (struct bk_str){text, bk_exchange_peer(x, text, &port)});
+    struct bk_str user = basic_user(x, name);
+    if (user.len)
+        put_json(&line, "user", user);
     put_json(&line, "method", bk_head_str(head, head->method, head->method_len));
     put_json(&line, "target", bk_head_str(head, head->target, head->target_len));
     put_json(&line, "protocol", head->minor ? BK_STR("HTTP/1.1") : BK_STR("HTTP/1.0"));

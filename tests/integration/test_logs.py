@@ -1,4 +1,5 @@
 """What is written, where, in which shape, and that writing it never holds a request."""
+import base64
 import fcntl
 import json
 import os
@@ -64,10 +65,25 @@ def test_atoms(shared, atom, pattern):
     assert re.fullmatch(pattern, value), value
 
 
+@pytest.mark.parametrize("credentials, shown", [
+    ("bob:secret", "bob"), (":secret", "-"), ("secret", "-"), ("a b:secret", r"a\x20b"), ('x" 200\n:secret', r"x\x22\x20200\x0a"),
+    ("é:secret", r"\xc3\xa9"), ("n" * 300 + ":secret", "n" * 128),
+])
+def test_user_of_basic_credentials(shared, credentials, shown):
+    server = shared("everything:application", "--access-logfile", "-", "--access-logformat", "user <<%(u)s>>")
+    before = server.out.count("user <<")
+    coded = base64.b64encode(credentials.encode()).decode()
+    server.get("/hello", fields=[f"Authorization: Basic {coded}"])
+    server.wait_log(r"user <<(.*)>>", stream="out", count=before + 1)
+    assert re.findall(r"user <<(.*)>>", server.out)[-1] == shown
+    assert "secret" not in server.out + server.log
+
+
 def test_json_preset(serve):
     server = serve("everything", "--access-logfile", "-", "--access-logformat", "json")
-    server.get('/hello?q="x', fields=['User-Agent: a"b\\c'])
+    server.get('/hello?q="x', fields=['User-Agent: a"b\\c', "Authorization: Basic Ym9iOnB3"])
     line = json.loads(server.wait_log(r"\{.*\}", stream="out")[0])
+    assert line["user"] == "bob" and "Ym9iOnB3" not in json.dumps(line)
     assert line["status"] == 200 and line["method"] == "GET" and "/hello" in json.dumps(line)
 
 
