@@ -25,7 +25,7 @@ struct transcript {
     size_t len, room;
 };
 
-static const struct bk_codec_limits drive_limits = {{8190, 32768, 65536, 100}, UINT64_MAX};
+static const struct bk_codec_limits drive_limits = {{8190, 32768, 65536, 100}, {UINT64_MAX, 4096, 8192, 262144}};
 
 static void
 drive_add(struct transcript *t, const char *bytes, size_t len)

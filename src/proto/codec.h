@@ -12,7 +12,7 @@
 
 struct bk_codec_limits {
     struct bk_h1_limits h1;
-    uint64_t body;  // --limit-request-body, UINT64_MAX = none
+    struct bk_h1_body_limits body;
 };
 
 enum bk_codec_item {

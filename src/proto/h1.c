@@ -25,7 +25,7 @@ next(struct bk_codec *codec, struct bk_str in, const struct bk_codec_limits *lim
     ssize_t len = bk_h1_parse_head(&codec->h1.parser, in.at, in.len, &limits->h1, head, fault);
     if (len <= 0)
         return len < 0 ? (int)len : BK_ITEM_MORE;
-    int error = bk_h1_body_begin(&codec->h1.body, head, limits->body, fault);
+    int error = bk_h1_body_begin(&codec->h1.body, head, &limits->body, fault);
     if (error < 0)
         return error;
     codec->h1.in_body = true;

@@ -10,12 +10,11 @@
 
 #include "base/banned.h"
 
-#define LINE_MAX_LEN 256           // a size line with its extensions: reference CH4
-#define EXTENSIONS_MAX 4096        // all extensions of a message
-#define TRAILER_LINE_MAX 4096
-#define TRAILERS_MAX 8192          // all trailer lines of a message
-#define TINY 16                    // a chunk of fewer bytes costs more to frame than to carry
-#define TINY_MAX (256 * 1024)      // so many in a row are an attack (CH9); an honest client that writes word by word stays below
+// The other limits are options; these are not: nothing is kept of these lines, so they cost no
+// memory, and what is honest stays far below.
+#define LINE_MAX_LEN 256       // a size line with its extensions
+#define TRAILER_LINE_MAX 4096  // one trailer line
+#define TINY 16                // a chunk of fewer bytes is a tiny one
 
 enum state {
     IN_NOTHING,  // complete
@@ -48,17 +47,17 @@ static int step_frame(struct bk_h1_body *body, char c, struct bk_fault *fault);
 static int step_trailer(struct bk_h1_body *body, char c, struct bk_fault *fault);
 
 int
-bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head, uint64_t max,
-                 struct bk_fault *fault)
+bk_h1_body_begin(struct bk_h1_body *body, const struct bk_head *head,
+                 const struct bk_h1_body_limits *limits, struct bk_fault *fault)
 {
-    *body = (struct bk_h1_body){.max = max};
+    *body = (struct bk_h1_body){.limits = limits};
     if (head->flags & BK_HEAD_CHUNKED) {
         body->state = IN_SIZE;
         return 0;
     }
     if (!(head->flags & BK_HEAD_HAS_LENGTH))
         return 0;
-    if (head->content_length > max)
+    if (head->content_length > limits->bytes)
         return bk_fault_set(fault, 413, "Content-Length above the limit");
     body->left = head->content_length;
     body->state = body->left ? IN_LENGTH : IN_NOTHING;
@@ -138,7 +137,7 @@ step_size(struct bk_h1_body *body, char c, struct bk_fault *fault)
 static int
 count_extension(struct bk_h1_body *body, struct bk_fault *fault)
 {
-    if (++body->line_len > LINE_MAX_LEN || ++body->extra > EXTENSIONS_MAX)
+    if (++body->line_len > LINE_MAX_LEN || ++body->extra > body->limits->extensions)
         return bk_fault_set(fault, 413, "chunk extensions too long");
     return 0;
 }
@@ -229,10 +228,10 @@ begin_chunk(struct bk_h1_body *body, struct bk_fault *fault)
         body->extra = body->line_len = 0;
         return 0;
     }
-    if (body->left > body->max - body->total || body->left > INT64_MAX - body->total)
+    if (body->left > body->limits->bytes - body->total || body->left > INT64_MAX - body->total)
         return bk_fault_set(fault, 413, "chunked body above the limit");
     body->tiny = body->left < TINY ? body->tiny + 1 : 0;
-    if (body->tiny > TINY_MAX)
+    if (body->tiny > body->limits->tiny)
         return bk_fault_set(fault, 413, "too many tiny chunks");
     body->state = IN_DATA;
     return 0;
@@ -263,7 +262,7 @@ step_trailer(struct bk_h1_body *body, char c, struct bk_fault *fault)
         body->state = IN_TRAILER_LF;
         return 0;
     }
-    if (++body->extra > TRAILERS_MAX || body->line_len == TRAILER_LINE_MAX)
+    if (++body->extra > body->limits->trailers || body->line_len == TRAILER_LINE_MAX)
         return bk_fault_set(fault, 431, "trailers too long");
     if (body->state == IN_TRAILER_NAME) {
         if (c == ':')

@@ -169,7 +169,10 @@ init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_s
                .field = (uint32_t)config->limit_request_field_size,
                .head = (uint32_t)config->limit_request_head,
                .fields = (uint16_t)config->limit_request_fields},
-        .body = config->limit_request_body ? config->limit_request_body : UINT64_MAX,
+        .body = {.bytes = config->limit_request_body ? config->limit_request_body : UINT64_MAX,
+                 .extensions = (uint32_t)config->limit_chunk_extensions,
+                 .trailers = (uint32_t)config->limit_trailers,
+                 .tiny = (uint32_t)config->limit_tiny_chunks},
     };
     for (unsigned i = 0; i < config->forwarded_allow_ips.count; i++) {
         // The whole list in one text: the items were split at commas, the parser takes them joined.

@@ -213,7 +213,7 @@ TABLE(known_discrepancies,
 
 // ---- limits: rows made at run time, with small limits so that every cut can be tried ------------
 
-static const struct bk_codec_limits small = {{40, 30, 120, 4}, 10};
+static const struct bk_codec_limits small = {{40, 30, 120, 4}, {10, 4096, 8192, 262144}};
 
 // A row with `count` times `c` in the place of the '*' in `form`.
 static void

@@ -22,8 +22,9 @@ decode(const char *bytes, size_t len, uint64_t max, uint64_t seed)
     struct outcome out = {.body = malloc(len ? len : 1)};
     struct bk_head head = {.flags = BK_HEAD_CHUNKED};
     struct bk_fault fault = {0, NULL};
+    struct bk_h1_body_limits limits = {max, 4096, 8192, 256 * 1024};
     struct bk_h1_body body;
-    if (bk_h1_body_begin(&body, &head, max, &fault) < 0)
+    if (bk_h1_body_begin(&body, &head, &limits, &fault) < 0)
         abort();
     size_t at = 0, seen = 0;
     while (out.status == 0 && seen < len) {

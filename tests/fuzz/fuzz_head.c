@@ -22,7 +22,7 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const char *const names[] = {"plain", "sse4.2", "avx2"};
-    static const struct bk_codec_limits small = {{64, 48, 256, 6}, 40};
+    static const struct bk_codec_limits small = {{64, 48, 256, 6}, {40, 4096, 8192, 262144}};
     if (size < 1)
         return 0;
     uint64_t seed = data[0];

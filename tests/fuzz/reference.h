@@ -157,7 +157,7 @@ reference_judge(const char *bytes, size_t len, const struct bk_codec_limits *lim
         if (reference_is(name, "content-length") && value.len > 18 && reference_digits(value, 30))
             return 0;
         odd_expect |= reference_is(name, "expect") && !reference_is(value, "100-continue");
-        reference_field(&seen, name, value, limits->body);
+        reference_field(&seen, name, value, limits->body.bytes);
     }
     if (seen.bad || seen.huge || seen.lengths > 1 || seen.codings > 1 || (seen.codings && (seen.lengths || old)) ||
         (odd_expect && !old) || (!seen.hosts && !old))

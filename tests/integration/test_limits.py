@@ -7,12 +7,19 @@ from harness import Conn, procs, request, until
 from harness.verdicts import head
 
 
+def chunked(chunks=b"", trailers=b""):
+    return head("POST / HTTP/1.1", "Transfer-Encoding: chunked") + chunks + b"0\r\n" + trailers + b"\r\n"
+
+
 @pytest.mark.parametrize("option, good, bad, status", [
     (("--limit-request-line", "300"), head("GET /" + "a" * (300 - 14) + " HTTP/1.1"), head("GET /" + "a" * (301 - 14) + " HTTP/1.1"), 414),
     (("--limit-request-fields", "5"), head("GET / HTTP/1.1", *["A: b"] * 4), head("GET / HTTP/1.1", *["A: b"] * 5), 431),
     (("--limit-request-field_size", "300"), head("GET / HTTP/1.1", "A: " + "b" * 290), head("GET / HTTP/1.1", "A: " + "b" * 310), 431),
     (("--limit-request-head", "2K"), head("GET / HTTP/1.1", "A: " + "b" * 1900), head("GET / HTTP/1.1", "A: " + "b" * 2100), 431),
     (("--limit-request-body", "10"), request("/", "POST", body=b"x" * 10), request("/", "POST", body=b"x" * 11), 413),
+    (("--limit-chunk-extensions", "10"), chunked(b"1;abc=defgh\r\nx\r\n"), chunked(b"1;abc=defghi\r\nx\r\n"), 413),
+    (("--limit-trailers", "10"), chunked(trailers=b"A: bcdefgh\r\n"), chunked(trailers=b"A: bcdefgh\r\nI: j\r\n"), 431),
+    (("--limit-tiny-chunks", "3"), chunked(b"1\r\nx\r\n" * 3 + b"10\r\n" + b"y" * 16 + b"\r\n" + b"1\r\nx\r\n" * 3), chunked(b"1\r\nx\r\n" * 4), 413),
 ])
 def test_options(serve, option, good, bad, status):
     server = serve("mirror:application", *option)

@@ -3,6 +3,7 @@
 #include "proto/h1_body.h"
 
 static struct bk_h1_body body;
+static struct bk_h1_body_limits limits;
 static struct bk_fault fault;
 static char data[4096];
 static size_t data_len, used_len;
@@ -13,7 +14,8 @@ begin(uint32_t flags, uint64_t length, uint64_t max)
     struct bk_head head = {.flags = flags, .content_length = length};
     fault = (struct bk_fault){0, NULL};
     data_len = used_len = 0;
-    return bk_h1_body_begin(&body, &head, max, &fault);
+    limits = (struct bk_h1_body_limits){max, 4096, 8192, 256 * 1024};
+    return bk_h1_body_begin(&body, &head, &limits, &fault);
 }
 
 // Feeds all of `in` as a connection would: 1 complete, 0 more, or the fault's status.
@@ -128,6 +130,26 @@ TEST(tiny_chunks_are_counted)
     CHECK_INT(feed_tiny(256 * 1024, "1\r\nx\r\n"), 0);
     CHECK_INT(feed("10\r\n0123456789abcdef\r\n"), 0);  // a chunk that is not tiny forgives
     CHECK_INT(feed_tiny(1000, "1\r\nx\r\n"), 0);
+}
+
+TEST(limits_of_what_is_dropped)
+{
+    static const char text[] = "1;abc\r\nx\r\n1;d\r\nx\r\n0\r\nX: y\r\n\r\n";
+    CHECK_INT(begin(BK_HEAD_CHUNKED, 0, UINT64_MAX), 0);
+    limits = (struct bk_h1_body_limits){UINT64_MAX, 6, 4, 2};
+    CHECK_INT(feed(text), 1);
+    CHECK_INT(begin(BK_HEAD_CHUNKED, 0, UINT64_MAX), 0);
+    limits.extensions = 5;
+    CHECK_INT(feed(text), 413);
+    CHECK_INT(begin(BK_HEAD_CHUNKED, 0, UINT64_MAX), 0);
+    limits.trailers = 3;
+    CHECK_INT(feed(text), 431);
+    CHECK_INT(begin(BK_HEAD_CHUNKED, 0, UINT64_MAX), 0);
+    limits.tiny = 1;
+    CHECK_INT(feed(text), 413);
+    CHECK_INT(begin(BK_HEAD_CHUNKED, 0, UINT64_MAX), 0);
+    limits = (struct bk_h1_body_limits){UINT64_MAX, 0, 0, 0};  // none at all
+    CHECK_INT(feed("10\r\n0123456789abcdef\r\n0\r\n\r\n"), 1);
 }
 
 TEST(forbidden_trailers)
