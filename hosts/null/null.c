@@ -1,9 +1,12 @@
 // The null host: an application in C behind the same door as Python's, for tests, fuzzing and the
 // engine's speed floor.
 //   bk-null [KEY=VALUE]...     prints "listening on ADDRESS" and serves until SIGTERM or SIGINT
-// Paths: / hello; /echo the request body; /stream?N chunks of 1 KiB; /big?N bytes at once; /lent
-// the same, lent; /slow?MS; /fail an application error; /head what the head said.
+// GIL=on: a mutex stands for the interpreter's lock, held where an application would hold it.
+// Paths: / hello; /id?N the number; /hog?MS sleeps with the lock; /echo the request body; /stream?N
+// chunks of 1 KiB; /big?N bytes at once; /lent the same, lent; /slow?MS; /fail an application
+// error; /head what the head said.
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +17,11 @@
 #include "host/host.h"
 #include "worker/worker.h"
 
+#define THREADS_MAX 256
+
 static struct bk_worker *the_worker;
+static bool has_lock;
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
 on_signal(int number)
@@ -22,18 +29,40 @@ on_signal(int number)
     bk_worker_stop(the_worker, number == SIGINT);
 }
 
-static unsigned long released;
-
 static void
 release(void *host, void *token)
 {
     (void)host;
     free(token);
-    released++;
 }
 
 static const struct bk_host_ops ops = {
     .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .release = release};
+
+static void
+take_lock(void)
+{
+    if (has_lock)
+        pthread_mutex_lock(&lock);
+}
+
+static void
+drop_lock(void)
+{
+    if (has_lock)
+        pthread_mutex_unlock(&lock);
+}
+
+static int
+wait_for(struct bk_exchange *x, enum bk_wait what)
+{
+    int result;
+    drop_lock();
+    while ((result = bk_exchange_wait(x, what)) == -EINTR)
+        ;
+    take_lock();
+    return result;
+}
 
 static void
 field(struct bk_exchange *x, const char *name, const char *value)
@@ -63,21 +92,21 @@ hello(struct bk_exchange *x)
 static void
 echo(struct bk_exchange *x)
 {
-    static char buffer[65536];
+    char buffer[16384];
     begin(x, 200, "OK");
     for (;;) {
         ssize_t n = bk_body_read(x, buffer, sizeof buffer);
         if (n == -EAGAIN) {
-            while (bk_exchange_wait(x, BK_WAIT_BODY) == -EINTR)
-                ;
+            wait_for(x, BK_WAIT_BODY);
             continue;
         }
         if (n <= 0)
             return;
         bk_answer_push(x, buffer, (size_t)n, NULL);
+        if (bk_exchange_call(x)->body_buffered)
+            continue;
         if (bk_answer_flush(x) > 0)
-            while (bk_exchange_wait(x, BK_WAIT_DRAIN) == -EINTR)
-                ;
+            wait_for(x, BK_WAIT_DRAIN);
     }
 }
 
@@ -91,8 +120,8 @@ stream(struct bk_exchange *x, unsigned long count)
         if (bk_answer_push(x, piece, sizeof piece, NULL) < 0)
             return;
         int full = bk_answer_flush(x);
-        while (full > 0 && bk_exchange_wait(x, BK_WAIT_DRAIN) == -EINTR)
-            ;
+        if (full > 0)
+            full = wait_for(x, BK_WAIT_DRAIN);
         if (full < 0)
             return;
     }
@@ -119,10 +148,10 @@ describe(struct bk_exchange *x)
     unsigned port;
     size_t len = bk_exchange_peer(x, peer, &port);
     struct bk_str target = bk_head_str(call->head, call->head->target, call->head->target_len);
-    int n = snprintf(text, sizeof text,
-                     "target=%.*s fields=%u nth=%u peer=%.*s https=%d body=%llu\n", (int)target.len,
-                     target.at, call->head->field_count, call->nth, (int)len, peer, call->https,
-                     (unsigned long long)call->body_length);
+    int n =
+        snprintf(text, sizeof text, "target=%.*s fields=%u nth=%u peer=%.*s https=%d body=%llu\n",
+                 (int)target.len, target.at, call->head->field_count, call->nth, (int)len, peer,
+                 call->https, (unsigned long long)call->body_length);
     begin(x, 200, "OK");
     bk_answer_push(x, text, (size_t)n, NULL);
 }
@@ -142,16 +171,42 @@ application(struct bk_exchange *x)
         stream(x, number);
     else if (bk_str_equal(path, BK_STR("/big")) || bk_str_equal(path, BK_STR("/lent")))
         big(x, number, path.at[1] == 'l');
-    else if (bk_str_equal(path, BK_STR("/slow"))) {
+    else if (bk_str_equal(path, BK_STR("/slow")) || bk_str_equal(path, BK_STR("/hog"))) {
+        if (path.at[1] == 's')
+            drop_lock();
         nanosleep(&(struct timespec){(time_t)(number / 1000), (long)(number % 1000) * 1000000},
                   NULL);
+        if (path.at[1] == 's')
+            take_lock();
         hello(x);
+    } else if (bk_str_equal(path, BK_STR("/id"))) {
+        begin(x, 200, "OK");
+        bk_answer_push(x, digits, strlen(digits), NULL);
     } else if (bk_str_equal(path, BK_STR("/fail")))
         bk_exchange_fail(x, "app-raised", BK_STR("Failure"), BK_STR("here"));
     else if (bk_str_equal(path, BK_STR("/head")))
         describe(x);
     else
         hello(x);
+}
+
+static void *
+serve(void *number)
+{
+    struct bk_engine *engine = bk_worker_engine(the_worker);
+    unsigned me = (unsigned)(uintptr_t)number;
+    struct bk_exchange *x;
+    while (!(bk_engine_turn_as(engine, me, -1) & BK_TURN_STOP)) {
+        take_lock();
+        while ((x = bk_engine_next_as(engine, me))) {
+            struct bk_exchange_ref ref = bk_exchange_call(x)->ref;
+            application(x);
+            BK_ASSERT(bk_exchange_at(engine, ref) == x);  // nobody else had it meanwhile
+            bk_exchange_commit(x);
+        }
+        drop_lock();
+    }
+    return NULL;
 }
 
 int
@@ -167,6 +222,10 @@ main(int argc, char **argv)
             return 2;
         }
         *sign = 0;
+        if (strcmp(argv[i], "GIL") == 0) {
+            has_lock = true;
+            continue;
+        }
         pairs[2 * count] = argv[i];
         pairs[2 * count++ + 1] = sign + 1;
     }
@@ -183,13 +242,16 @@ main(int argc, char **argv)
     struct bk_str address = bk_worker_address(the_worker);
     printf("listening on %.*s\n", (int)address.len, address.at);
     fflush(stdout);
-    while (!(bk_engine_turn(engine, -1) & BK_TURN_STOP)) {
-        struct bk_exchange *x;
-        while ((x = bk_engine_next(engine))) {
-            application(x);
-            bk_exchange_commit(x);
-        }
-    }
+    unsigned threads = (unsigned)atoi(bk_worker_setting(the_worker, "threads").at);
+    if (bk_worker_threads(the_worker, threads) < 0)
+        return 1;
+    pthread_t handles[THREADS_MAX];
+    for (unsigned i = 1; i < threads && i < THREADS_MAX; i++)
+        if (pthread_create(&handles[i], NULL, serve, (void *)(uintptr_t)(i + 1)))
+            return 1;
+    serve((void *)(uintptr_t)1);
+    for (unsigned i = 1; i < threads && i < THREADS_MAX; i++)
+        pthread_join(handles[i], NULL);
     bk_worker_free(the_worker);
     return 0;
 }

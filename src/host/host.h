@@ -62,6 +62,16 @@ int bk_engine_turn(struct bk_engine *engine, int wait_ms);
 // The next exchange whose request is ready for the application, or NULL.
 struct bk_exchange *bk_engine_next(struct bk_engine *engine);
 
+// Several threads run the application: each is given a number from 1 and pulls with the calls below
+// in place of turn and next; an exchange's calls come from the thread that got it (or one that
+// replaces it meanwhile). One thread at a time is inside the engine, which the calls see to. With
+// them turn returns when there is something to do, and next may return NULL because another thread
+// has taken over. Before the first turn; also for one thread, so that the worker's watcher
+// (worker/worker.h) can go on with input and output while the application is busy.
+int bk_engine_threads(struct bk_engine *engine, unsigned count) BK_MUST_CHECK;
+int bk_engine_turn_as(struct bk_engine *engine, unsigned thread, int wait_ms);
+struct bk_exchange *bk_engine_next_as(struct bk_engine *engine, unsigned thread);
+
 // ---- reading the request ----
 
 struct bk_exchange_ref {

@@ -24,16 +24,27 @@ static void close_fd(int *fd);
 int
 bk_loop_turn(struct bk_loop *loop, int wait_ms)
 {
+    int count = bk_loop_wait(loop, wait_ms);
+    bk_loop_dispatch(loop, count);
+    return count;
+}
+
+int
+bk_loop_wait(struct bk_loop *loop, int wait_ms)
+{
     int count = epoll_wait(loop->epoll_fd, loop->batch, BK_LOOP_BATCH, wait_time(loop, wait_ms));
-    if (count < 0)
-        count = -errno;
+    return count < 0 ? -errno : count;
+}
+
+void
+bk_loop_dispatch(struct bk_loop *loop, int count)
+{
     loop->now = bk_clock_mono();
     if (count > 0)
         dispatch(loop, (unsigned)count);
     bk_wheel_run(&loop->wheel, loop->now);
     bury(loop);
     bk_loop_arm(loop);
-    return count;
 }
 
 static int

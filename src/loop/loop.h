@@ -83,5 +83,10 @@ void bk_loop_doom(struct bk_loop *loop, struct bk_doomed *doomed, bk_doomed_fn b
 // same). Not re-entrant.
 int bk_loop_turn(struct bk_loop *loop, int wait_ms);
 
+// The two halves of a turn. wait: the number of events or -EINTR; nothing of the loop is written but
+// its batch. dispatch: all that follows, given what wait returned.
+int bk_loop_wait(struct bk_loop *loop, int wait_ms);
+void bk_loop_dispatch(struct bk_loop *loop, int count);
+
 // From any thread or signal handler: makes the current or next wait return and `woken` run.
 void bk_loop_wake(struct bk_loop *loop);

@@ -10,10 +10,17 @@
 static int refuse_field(struct bk_exchange *x, enum bk_header id, struct bk_str value);
 static int set_length(struct bk_answer *answer, struct bk_str value, const char **ret_why);
 static int append_line(struct bk_exchange *x, struct bk_str name, struct bk_str value);
+struct push;
+static void do_push(struct bk_errand *errand);
+static int push(struct bk_exchange *x, const void *data, size_t len, void *token);
+static void do_push_file(struct bk_errand *errand);
+static int push_file(struct bk_exchange *x, int file_fd, uint64_t offset, uint64_t len);
 static size_t clip(struct bk_exchange *x, uint64_t len);
 static void release(struct bk_exchange *x, void *token);
 static int frame_before(struct bk_exchange *x, uint64_t len);
 static int frame_after(struct bk_exchange *x);
+static void send_interim(struct bk_errand *errand);
+static void fail(struct bk_errand *errand);
 
 int
 bk_answer_begin(struct bk_exchange *x, int status, struct bk_str reason, const char **ret_why)
@@ -149,11 +156,41 @@ bk_answer_sent(const struct bk_exchange *x)
     return x->answer.opened;
 }
 
+struct push {
+    struct bk_errand errand;
+    struct bk_exchange *x;
+    const void *data;
+    size_t len;
+    void *token;
+    int fd;
+    uint64_t offset;
+    int result;
+};
+
+// Until the head is in the queue the output is the application's alone, afterwards the loop sends
+// from it.
 int
 bk_answer_push(struct bk_exchange *x, const void *data, size_t len, void *token)
 {
+    if (bk_likely(!x->answer.opened))
+        return push(x, data, len, token);
+    struct push call = {.errand.run = do_push, .x = x, .data = data, .len = len, .token = token};
+    bk__baton_run(x, &call.errand);
+    return call.result;
+}
+
+static void
+do_push(struct bk_errand *errand)
+{
+    struct push *call = BK_OUTER(errand, struct push, errand);
+    call->result = push(call->x, call->data, call->len, call->token);
+}
+
+static int
+push(struct bk_exchange *x, const void *data, size_t len, void *token)
+{
     struct bk_answer *answer = &x->answer;
-    int error = x->gone ? -EPIPE : 0;
+    int error = bk_exchange_gone(x) ? -EPIPE : 0;
     if (!error)
         len = clip(x, len);
     if (error || len == 0) {
@@ -186,10 +223,30 @@ bk_answer_push_file(struct bk_exchange *x, int file_fd, uint64_t offset, uint64_
         return -EINVAL;
     }
     uint64_t rest = (uint64_t)status.st_size > offset ? (uint64_t)status.st_size - offset : 0;
-    len = x->gone ? 0 : clip(x, len < rest ? len : rest);
+    len = len < rest ? len : rest;
+    if (!x->answer.opened)
+        return push_file(x, file_fd, offset, len);
+    struct push call = {
+        .errand.run = do_push_file, .x = x, .fd = file_fd, .offset = offset, .len = len};
+    bk__baton_run(x, &call.errand);
+    return call.result;
+}
+
+static void
+do_push_file(struct bk_errand *errand)
+{
+    struct push *call = BK_OUTER(errand, struct push, errand);
+    call->result = push_file(call->x, call->fd, call->offset, call->len);
+}
+
+static int
+push_file(struct bk_exchange *x, int file_fd, uint64_t offset, uint64_t len)
+{
+    bool gone = bk_exchange_gone(x);
+    len = gone ? 0 : clip(x, len);
     if (len == 0) {
         close(file_fd);
-        return x->gone ? -EPIPE : 0;
+        return gone ? -EPIPE : 0;
     }
     int error = frame_before(x, len);
     if (error < 0 || (error = bk__out_file(x, file_fd, (off_t)offset, len)) < 0) {
@@ -250,7 +307,7 @@ bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names,
     char head[8192];
     char lines[7168];
     size_t at = 0;
-    if (x->gone || x->answer.opened || x->head.minor == 0)
+    if (bk_exchange_gone(x) || x->answer.opened || x->head.minor == 0)
         return 0;
     for (unsigned i = 0; i < count; i++) {
         if (!bk_token_valid(names[i]) || !bk_value_valid(values[i]) ||
@@ -266,8 +323,17 @@ bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names,
         return -EINVAL;
     if (x->out.first)  // body bytes wait already: an interim answer would come in their middle
         return 0;
-    int error = bk__out_copy(x, head, len);
-    return error < 0 ? error : bk__transmit_some(x) < 0 ? -EPIPE : 0;
+    struct push call = {.errand.run = send_interim, .x = x, .data = head, .len = len};
+    bk__baton_run(x, &call.errand);
+    return call.result;
+}
+
+static void
+send_interim(struct bk_errand *errand)
+{
+    struct push *call = BK_OUTER(errand, struct push, errand);
+    int error = bk__out_copy(call->x, call->data, call->len);
+    call->result = error < 0 ? error : bk__transmit_some(call->x) < 0 ? -EPIPE : 0;
 }
 
 void
@@ -283,11 +349,19 @@ bk_exchange_fail(struct bk_exchange *x, const char *key, struct bk_str kind,
                  struct bk_str traceback)
 {
     char context[512];
-    x->key = key;
-    bk_count(&x->engine->counters->errors_app, 1);
+    atomic_fetch_add_explicit(&x->engine->counters->errors_app, 1, memory_order_relaxed);
     bk_log_detail(BK_LOG_ERROR, key, traceback, "%.*s in the application, worker %u, %s",
                   (int)kind.len, kind.at, atomic_load(&x->engine->slot->worker),
                   bk__exchange_context(x, context, sizeof context));
+    struct push call = {.errand.run = fail, .x = x, .data = key};
+    bk__baton_run(x, &call.errand);
+}
+
+static void
+fail(struct bk_errand *errand)
+{
+    struct bk_exchange *x = BK_OUTER(errand, struct push, errand)->x;
+    x->key = BK_OUTER(errand, struct push, errand)->data;
     if (x->answer.opened)
         x->answer.failed = true;
     else

@@ -10,8 +10,23 @@
 
 static int take_memory(struct bk_exchange *x, struct bk_str data);
 static int take_stream(struct bk_exchange *x, struct bk_str data);
+static void put_away(struct bk_body *body);
 static int to_spill(struct bk_exchange *x);
+static void do_peek(struct bk_errand *errand);
+static void do_skip(struct bk_errand *errand);
+static void do_read(struct bk_errand *errand);
+static void skip(struct bk_exchange *x, size_t len);
 static void ask_for_more(struct bk_exchange *x);
+
+// A call about a body that is still coming in: the loop writes to it too.
+struct call {
+    struct bk_errand errand;
+    struct bk_exchange *x;
+    struct bk_str *peeked;
+    void *into;
+    size_t len;
+    ssize_t result;
+};
 
 void
 bk__body_begin(struct bk_exchange *x, bool buffered)
@@ -109,13 +124,14 @@ take_stream(struct bk_exchange *x, struct bk_str data)
         uint64_t size = body->size;
         while (size < body->len + data.len)
             size = size ? size * 2 : 4096;
-        char *moved = body->owned && size == body->size ? body->at : malloc(size);
+        bool stays = body->owned && size == body->size && !body->peeked;
+        char *moved = stays ? body->at : malloc(size);
         if (!moved)
             return -ENOMEM;
         if (body->len)
             memmove(moved, body->at + body->head, body->len);
-        if (body->owned && moved != body->at)
-            free(body->at);
+        if (body->owned && !stays)
+            put_away(body);
         body->at = moved;
         body->owned = true;
         body->head = 0;
@@ -124,6 +140,16 @@ take_stream(struct bk_exchange *x, struct bk_str data)
     memcpy(body->at + body->head + body->len, data.at, data.len);
     body->len += data.len;
     return body->len >= BK_STREAM_HIGH;
+}
+
+// What the application still looks at is freed at its next call.
+static void
+put_away(struct bk_body *body)
+{
+    if (body->peeked && !body->kept)
+        body->kept = body->at;
+    else
+        free(body->at);
 }
 
 int
@@ -167,9 +193,11 @@ bk__body_release(struct bk_exchange *x)
     struct bk_body *body = &x->body;
     if (body->owned)
         free(body->at);
+    free(body->kept);
     if (body->spill)
         bk__spill_free(body->spill);
-    body->owned = false;
+    body->owned = body->peeked = false;
+    body->kept = NULL;
     body->at = NULL;
     body->spill = NULL;
 }
@@ -191,25 +219,52 @@ bk_body_peek(struct bk_exchange *x, struct bk_str *ret)
     case BK_BODY_STREAM:
         break;
     }
+    struct call call = {.errand.run = do_peek, .x = x, .peeked = ret};
+    bk__baton_run(x, &call.errand);
+    return call.result;
+}
+
+static void
+do_peek(struct bk_errand *errand)
+{
+    struct call *call = BK_OUTER(errand, struct call, errand);
+    struct bk_body *body = &call->x->body;
+    free(body->kept);
+    body->kept = NULL;
+    body->peeked = body->len > 0;
+    call->result = body->complete ? 0 : body->error ? body->error : -EAGAIN;
     if (body->len) {
-        *ret = (struct bk_str){body->at + body->head, body->len};
-        return (ssize_t)ret->len;
+        *call->peeked = (struct bk_str){body->at + body->head, body->len};
+        call->result = (ssize_t)body->len;
+    } else if (call->result == -EAGAIN) {
+        ask_for_more(call->x);
     }
-    if (body->complete)
-        return 0;
-    if (body->error)
-        return body->error;
-    ask_for_more(x);
-    return -EAGAIN;
 }
 
 void
 bk_body_skip(struct bk_exchange *x, size_t len)
 {
-    struct bk_body *body = &x->body;
-    body->position += len;
-    if (body->kind != BK_BODY_STREAM)
+    x->body.position += len;
+    if (x->body.kind != BK_BODY_STREAM)
         return;
+    struct call call = {.errand.run = do_skip, .x = x, .len = len};
+    bk__baton_run(x, &call.errand);
+}
+
+static void
+do_skip(struct bk_errand *errand)
+{
+    struct call *call = BK_OUTER(errand, struct call, errand);
+    skip(call->x, call->len);
+}
+
+static void
+skip(struct bk_exchange *x, size_t len)
+{
+    struct bk_body *body = &x->body;
+    free(body->kept);
+    body->kept = NULL;
+    body->peeked = false;
     bool was_full = body->len >= BK_STREAM_HIGH;
     body->len -= len;
     body->head = body->len ? body->head + (uint32_t)len : 0;
@@ -227,14 +282,36 @@ bk_body_read(struct bk_exchange *x, void *into, size_t room)
             body->position += (uint64_t)n;
         return n;
     }
+    if (body->kind == BK_BODY_STREAM) {
+        struct call call = {.errand.run = do_read, .x = x, .into = into, .len = room};
+        bk__baton_run(x, &call.errand);
+        if (call.result > 0)
+            body->position += (uint64_t)call.result;
+        return call.result;
+    }
     struct bk_str here = {0};
     ssize_t n = bk_body_peek(x, &here);
     if (n <= 0)
         return n;
     size_t len = here.len < room ? here.len : room;
     memcpy(into, here.at, len);
-    bk_body_skip(x, len);
+    body->position += len;
     return (ssize_t)len;
+}
+
+static void
+do_read(struct bk_errand *errand)
+{
+    struct call *call = BK_OUTER(errand, struct call, errand);
+    struct bk_str here = {0};
+    size_t room = call->len;
+    call->peeked = &here;
+    do_peek(errand);
+    if (call->result <= 0)
+        return;
+    call->result = (ssize_t)(here.len < room ? here.len : room);
+    memcpy(call->into, here.at, (size_t)call->result);
+    skip(call->x, (size_t)call->result);
 }
 
 int
@@ -260,6 +337,8 @@ ask_for_more(struct bk_exchange *x)
     if (x->continued || !x->conn)
         return;
     x->continued = true;
+    if (x->out.first && !x->flowing)  // it would come in the middle of the answer
+        return;
     char line[64];
     size_t len = bk_h1_write_interim(line, sizeof line, 100, (struct bk_str){NULL, 0});
     if (bk__out_copy(x, line, len) == 0 && bk__transmit_some(x) < 0)

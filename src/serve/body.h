@@ -18,7 +18,8 @@ struct bk_body {
     uint8_t kind;            // enum bk_body_kind
     bool complete;           // every byte is here
     bool owned;              // `at` is malloc'ed (else it lies in the exchange's block)
-    bool waiting;            // the application waits for bytes
+    bool peeked;             // STREAM: the application looks at `at`: it stays where it is
+    char *kept;              // owns: what `at` was while it was looked at
     int error;               // negative errno once the body broke
     uint32_t size;           // bytes allocated at `at` when owned
     char *at;                // MEMORY: the body; STREAM: unread bytes start at at + head

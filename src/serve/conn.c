@@ -81,7 +81,7 @@ on_ready(struct bk_watch *watch, uint32_t events)
     if (events & EPOLLOUT) {
         conn->writable = true;
         struct bk_exchange *x = conn->exchange;
-        if (x && x->out.first) {
+        if (x && x->flowing && x->out.first) {
             if (x->state == BK_EXCHANGE_SENDING)
                 bk__transmit_finish(x);
             else if (bk__transmit_some(x) < 0)

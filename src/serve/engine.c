@@ -18,11 +18,40 @@ static void look_at_pending(struct bk_engine *engine);
 static void obey(struct bk_engine *engine);
 static int turn_flags(const struct bk_engine *engine, int turned);
 static void woken(struct bk_loop *loop);
+static int wait_for_events(struct bk_engine *engine, int wait_ms, bool nested);
 
 int
 bk_engine_turn(struct bk_engine *engine, int wait_ms)
 {
-    return bk__engine_turn(engine, wait_ms, false);
+    return engine->baton ? bk_engine_turn_as(engine, 1, wait_ms)
+                         : bk__engine_turn(engine, wait_ms, false);
+}
+
+// The thread follows until it gets the loop, then turns it until there is something to do outside.
+int
+bk_engine_turn_as(struct bk_engine *engine, unsigned number, int wait_ms)
+{
+    struct bk_baton *baton = engine->baton;
+    struct bk_thread *me = &baton->threads[number - 1];
+    uint64_t until = wait_ms < 0 ? UINT64_MAX : bk_clock_mono() + (uint64_t)wait_ms * BK_MSEC;
+    atomic_store_explicit(&me->phase, BK_PHASE_ENGINE, memory_order_relaxed);
+    while (!engine->dead && !atomic_load(&baton->stop)) {
+        if (!bk__baton_enter(engine, me)) {
+            int error = bk__baton_follow(engine, me, wait_ms);
+            if (error < 0)
+                return error == -EINTR ? BK_TURN_SIGNAL : 0;
+            continue;
+        }
+        int flags = bk__engine_turn(engine, wait_ms, false);
+        if (flags & BK_TURN_READY)
+            atomic_store_explicit(&me->phase, BK_PHASE_CLAIM, memory_order_relaxed);
+        bk__baton_leave(engine, me->number, BK_BATON_AWAY);
+        if (flags & BK_TURN_STOP)
+            bk__baton_stop(engine);
+        if (flags || (wait_ms >= 0 && bk_clock_mono() >= until))
+            return flags;
+    }
+    return BK_TURN_STOP;
 }
 
 int
@@ -33,6 +62,8 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     BK_ASSERT(!engine->turning);
     engine->turning = true;
     engine->handed_out = false;
+    if (engine->baton)
+        bk__mailbox_empty(&engine->baton->mail);
     obey(engine);
     int gate_ms = bk__accept_gate(engine);
     if (gate_ms >= 0 && bk_unlikely(engine->polled))
@@ -44,12 +75,15 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
         !bk_list_empty(&engine->stirred))
         wait_ms = 0;
     atomic_store_explicit(&engine->slot->waiting, wait_ms != 0, memory_order_relaxed);
-    int turned = bk_loop_turn(&engine->loop, wait_ms);
+    int turned = wait_for_events(engine, wait_ms, nested);
+    bk_loop_dispatch(&engine->loop, turned);
     atomic_store_explicit(&engine->slot->waiting, 0, memory_order_relaxed);
     uint64_t second = bk_engine_wall(engine) / BK_SEC;
     if (bk_unlikely(second != engine->common_second))
         bk__engine_second(engine);
     look_at_pending(engine);
+    if (engine->baton)
+        bk__mailbox_empty(&engine->baton->mail);
     obey(engine);
     atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
     bk_count(&engine->counters->turns, 1);
@@ -58,6 +92,17 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     if (bk_unlikely(engine->polled))
         bk__hosted_settle(engine);
     return turn_flags(engine, turned);
+}
+
+static int
+wait_for_events(struct bk_engine *engine, int wait_ms, bool nested)
+{
+    if (wait_ms == 0 || !engine->baton)
+        return bk_loop_wait(&engine->loop, wait_ms);
+    wait_ms = bk__baton_before_wait(engine, wait_ms, nested);
+    int turned = bk_loop_wait(&engine->loop, wait_ms);
+    bk__baton_after_wait(engine);
+    return turned;
 }
 
 static int
@@ -112,7 +157,8 @@ obey(struct bk_engine *engine)
     }
     bool accepted_all = bk__accept_drain(engine);
     bk__conn_drain_all(engine);
-    if (accepted_all && engine->conn_count == 0 && !engine->ready_first)
+    if (accepted_all && engine->conn_count == 0 && !engine->ready_first &&
+        bk_list_empty(&engine->running))
         engine->stopped = true;
 }
 
@@ -125,6 +171,14 @@ bk_engine_attach(struct bk_engine *engine, const struct bk_host_ops *ops, void *
     engine->host = host;
     engine->hosted = ops->flags & BK_HOST_LOOP;
     return 0;
+}
+
+int
+bk_engine_threads(struct bk_engine *engine, unsigned count)
+{
+    if (engine->hosted || count < 1 || count > BK_THREADS_MAX)
+        return -EINVAL;
+    return engine->baton ? 0 : bk__baton_new(count, &engine->baton);
 }
 
 static int init_parts(struct bk_engine *engine, const struct bk_config *config,
@@ -143,6 +197,8 @@ bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct
     bk_list_init(&engine->conns);
     bk_list_init(&engine->pending);
     bk_list_init(&engine->stirred);
+    bk_list_init(&engine->running);
+    bk_timer_init(&engine->queue_timer, bk__to_app_overdue);
     bk_pool_init(&engine->blocks, 256);
     int error = bk_loop_init(&engine->loop);
     if (error < 0) {
@@ -206,8 +262,8 @@ init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_s
     engine->scratch = malloc(BK_SCRATCH_SIZE);
     if (!engine->spill_dir || !engine->scratch)
         return -ENOMEM;
-    if (getrandom(engine->id_state, sizeof engine->id_state, 0) != sizeof engine->id_state)
-        engine->id_state[0] = bk_clock_mono() ^ (uint64_t)getpid() << 32;
+    if (getrandom(engine->id_secret, sizeof engine->id_secret, 0) != sizeof engine->id_secret)
+        engine->id_secret[0] = bk_clock_mono() ^ (uint64_t)getpid() << 32;
     engine->loop.now = bk_clock_mono();
     bk__engine_second(engine);
     return 0;
@@ -231,6 +287,7 @@ bk_engine_free(struct bk_engine *engine)
     bk_pool_release(&engine->blocks);
     free(engine->spill_dir);
     free(engine->scratch);
+    bk__baton_free(engine->baton);
     bk_loop_release(&engine->loop);
     free(engine);
 }

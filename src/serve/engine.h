@@ -14,6 +14,7 @@
 #include "proto/codec.h"
 #include "serve/accept.h"
 #include "serve/access_log.h"
+#include "serve/baton.h"
 #include "serve/conn.h"
 #include "serve/exchange.h"
 #include "serve/guard.h"
@@ -46,11 +47,15 @@ struct bk_engine {
     uint32_t conn_count;
     uint64_t next_conn;  // number of the next connection
 
+    struct bk_baton *baton;  // owns; NULL: one caller only
     struct bk_exchange *ready_first, *ready_last;  // the run queue
+    struct bk_timer queue_timer;  // --queue-timeout of the first in the run queue
+    struct bk_log_limit queue_said;
+    struct bk_list running;  // exchanges with the host, oldest first
     unsigned ready_count;
     struct bk_exchange *free_exchange;
     struct bk_exchange *slabs[BK_SLABS_MAX];  // owns: BK_SLAB_SIZE exchanges each, never moved
-    unsigned slab_count;
+    _Atomic unsigned slab_count;
 
     struct bk_codec_limits limits;
     struct bk_nets trusted;  // --forwarded-allow-ips
@@ -76,7 +81,7 @@ struct bk_engine {
     bool polled;           // a foreign loop polls the loop's fd
     bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
-    uint64_t id_state[2];  // request ids
+    uint64_t id_secret[2];  // request ids
     char *scratch;         // owns: BK_SCRATCH_SIZE bytes to receive bodies into
 };
 
@@ -112,8 +117,8 @@ bk_engine_wall(const struct bk_engine *engine)
     return engine->loop.now + engine->wall_offset;
 }
 
-// One turn. `nested`: an application thread waits inside its call, so that a filled run queue is no
-// reason not to wait.
+// One turn, inside. `nested`: by one who will not run what is ready (an application thread that
+// waits in its call, the watcher), so that a filled run queue is no reason not to wait.
 int bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested);
 
 // hosted.c: after a call from outside a turn the foreign loop must hear of new deadlines and of work

@@ -29,7 +29,9 @@ bk__exchange_new(struct bk_conn *conn)
     engine->free_exchange = x->next;
     x->next = NULL;
     x->state = BK_EXCHANGE_RECEIVING;
-    x->page = x->gone = x->refused = x->continued = false;
+    x->page = x->refused = x->continued = x->flowing = false;
+    atomic_store_explicit(&x->gone, false, memory_order_relaxed);
+    x->wishes = 0;
     memset(&x->answer, 0, sizeof x->answer);
     memset(&x->body, 0, sizeof x->body);
     x->received = engine->loop.now;
@@ -85,10 +87,12 @@ grow(struct bk_engine *engine)
         slab[i].index = engine->slab_count * BK_SLAB_SIZE + i;
         slab[i].generation = 1;
         bk_list_init(&slab[i].stirred);
+        bk_list_init(&slab[i].running);
         slab[i].next = engine->free_exchange;
         engine->free_exchange = &slab[i];
     }
-    engine->slabs[engine->slab_count++] = slab;
+    engine->slabs[engine->slab_count] = slab;
+    atomic_store_explicit(&engine->slab_count, engine->slab_count + 1, memory_order_release);
     return 0;
 }
 
@@ -102,7 +106,7 @@ bk__exchange_free(struct bk_exchange *x)
     bk_arena_release(&x->arena);
     give_back_block(x);
     x->conn = NULL;
-    x->generation++;
+    atomic_store_explicit(&x->generation, x->generation + 1, memory_order_relaxed);
     x->state = BK_EXCHANGE_FREE;
     x->next = engine->free_exchange;
     engine->free_exchange = x;
@@ -138,16 +142,20 @@ give_back_block(struct bk_exchange *x)
 void
 bk__exchange_abort(struct bk_exchange *x)
 {
-    x->gone = true;
+    atomic_store_explicit(&x->gone, true, memory_order_release);
     x->conn = NULL;
     switch ((enum bk_exchange_state)x->state) {
     case BK_EXCHANGE_RECEIVING:
         bk__exchange_free(x);
         return;
     case BK_EXCHANGE_READY:    // bk_engine_next drops it
-    case BK_EXCHANGE_RUNNING:  // commit frees it
         bk__body_fail(x, -ECONNRESET);
         bk__out_drop(x);
+        return;
+    case BK_EXCHANGE_RUNNING:  // commit frees it; until the head went out the output is the host's
+        bk__body_fail(x, -ECONNRESET);
+        if (x->flowing)
+            bk__out_drop(x);
         bk__exchange_stir(x);
         return;
     case BK_EXCHANGE_SENDING:
@@ -161,10 +169,14 @@ bk__exchange_abort(struct bk_exchange *x)
 struct bk_exchange *
 bk_exchange_at(struct bk_engine *engine, struct bk_exchange_ref ref)
 {
-    if (ref.index >= engine->slab_count * BK_SLAB_SIZE)
+    // Also while another thread is inside: only what is atomic is looked at.
+    if (ref.index >=
+        atomic_load_explicit(&engine->slab_count, memory_order_acquire) * BK_SLAB_SIZE)
         return NULL;
     struct bk_exchange *x = &engine->slabs[ref.index / BK_SLAB_SIZE][ref.index % BK_SLAB_SIZE];
-    return x->generation == ref.generation && x->state == BK_EXCHANGE_RUNNING ? x : NULL;
+    if (!atomic_load_explicit(&x->handed_out, memory_order_acquire))
+        return NULL;
+    return atomic_load_explicit(&x->generation, memory_order_relaxed) == ref.generation ? x : NULL;
 }
 
 const struct bk_call *
@@ -182,7 +194,7 @@ bk_exchange_note(struct bk_exchange *x)
 bool
 bk_exchange_gone(const struct bk_exchange *x)
 {
-    return x->gone;
+    return atomic_load_explicit(&x->gone, memory_order_acquire);
 }
 
 size_t
@@ -212,12 +224,13 @@ bk_exchange_id(struct bk_exchange *x)
 {
     if (x->id.len)
         return x->id;
-    // xorshift128+: unique within the machine's lifetime, not a secret.
-    uint64_t *state = x->engine->id_state;
-    uint64_t a = state[0], b = state[1], sum = a + b;
-    a ^= a << 23;
-    state[0] = b;
-    state[1] = a ^ b ^ (a >> 18) ^ (b >> 5);
+    // Made of what the exchange knows, so that threads share no generator; every step can be turned
+    // round, so two requests never get the same. Not a secret.
+    const uint64_t *secret = x->engine->id_secret;
+    uint64_t sum = secret[0] + (x->call.connection << 24 ^ x->call.nth) * (secret[1] | 1);
+    sum = (sum ^ sum >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    sum = (sum ^ sum >> 27) * UINT64_C(0x94d049bb133111eb);
+    sum ^= sum >> 31;
     char *text = bk_arena_text(&x->arena, 16);
     if (!text)
         return BK_STR("-");

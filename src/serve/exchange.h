@@ -10,6 +10,7 @@
 #include "loop/offload.h"
 #include "proto/codec.h"
 #include "serve/body.h"
+#include "serve/mailbox.h"
 #include "serve/out.h"
 
 struct bk_conn;
@@ -47,12 +48,20 @@ struct bk_exchange {
     struct bk_engine *engine;  // borrows
     struct bk_conn *conn;      // ref, NULL once the client is gone
     struct bk_exchange *next;  // run queue or free list
-    uint32_t index, generation;
-    uint8_t state;  // enum bk_exchange_state
+    uint32_t index;
+    _Atomic uint32_t generation;
+    _Atomic bool handed_out;  // between next and commit: the host may ask for it by its reference
+    _Atomic bool gone;        // the client left before the end
+    bool flowing;             // the head is in the output queue: the loop may send what is queued
+    uint8_t route;            // bucket of the estimates (baton.c)
+    uint8_t state;            // enum bk_exchange_state
     uint8_t wishes;  // enum bk_wait: what a hosted loop wants to be told of
+    struct bk_list running;  // in engine->running, oldest first, or alone
+    struct bk_thread *runner;  // borrows: whose call runs it, or ran it last
+    struct bk_errand errand;   // gives it back
+    _Atomic uint32_t woken;    // futex: its thread sleeps in bk_exchange_wait while 0
     struct bk_list stirred;  // in engine->stirred while an event may be due, or alone
     bool page : 1;  // answered by the server itself
-    bool gone : 1;  // the client left before the end
     bool refused : 1;
     bool continued : 1;   // 100 Continue was sent or is not wanted
     bool block_heap : 1;  // block is malloc'ed, not from the pool
@@ -62,6 +71,7 @@ struct bk_exchange {
     struct bk_answer answer;
     struct bk_out out;
     uint64_t received, started, committed;  // monotonic ns: head complete, app called, committed
+    uint64_t queued;                        // monotonic ns: ready for the app
     uint64_t sent;                          // answer bytes taken by the stream, head included
     struct bk_str id;                       // request id, borrows the arena or the head
     struct bk_str *notes;                   // %({..}e)s values, borrows the arena
@@ -88,6 +98,10 @@ const char *bk__exchange_request_text(const struct bk_exchange *x, char *out, si
 // "request 7c1f... POST /pay, client 1.2.3.4" for log lines.
 const char *bk__exchange_context(struct bk_exchange *x, char *out, size_t room);
 
+// hosted.c: what of `wishes` (enum bk_wait) is so now. Inside.
+unsigned bk__exchange_fulfilled(const struct bk_exchange *x, unsigned wishes);
+// wait.c: the thread that waits for `x` goes on. Inside.
+void bk__exchange_wait_over(struct bk_exchange *x);
 // hosted.c: something a waiting application may look for has changed: body, output, client.
 void bk__hosted_stir(struct bk_exchange *x);
 static inline void
@@ -102,6 +116,11 @@ int bk__guard_check(struct bk_exchange *x, struct bk_fault *fault) BK_MUST_CHECK
 
 // to_app.c: the request is ready for the application.
 void bk__to_app_queue(struct bk_exchange *x);
+// The engine's queue_timer: who waited too long gets 503.
+void bk__to_app_overdue(struct bk_timer *timer);
+
+// to_live.c: answers --live-path. False: it is another path.
+bool bk__to_live(struct bk_exchange *x);
 
 // to_page.c: the server's own answer (refusals, 500). Sends it and closes or goes on.
 void bk__to_page(struct bk_exchange *x, int status, const char *why);

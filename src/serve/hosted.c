@@ -7,7 +7,6 @@
 #include "loop/guests.h"
 #include "serve/engine.h"
 
-static unsigned fulfilled(const struct bk_exchange *x, unsigned wishes);
 static void on_gate(struct bk_timer *timer);
 
 int
@@ -32,7 +31,7 @@ on_gate(struct bk_timer *timer)
 unsigned
 bk_exchange_watch(struct bk_exchange *x, unsigned what)
 {
-    unsigned already = what ? fulfilled(x, what) : 0;
+    unsigned already = what ? bk__exchange_fulfilled(x, what) : 0;
     struct bk_conn *conn = x->conn;
     bk_list_remove(&x->stirred);
     x->wishes = already ? 0 : (uint8_t)what;
@@ -52,8 +51,8 @@ bk_exchange_watch(struct bk_exchange *x, unsigned what)
     return 0;
 }
 
-static unsigned
-fulfilled(const struct bk_exchange *x, unsigned wishes)
+unsigned
+bk__exchange_fulfilled(const struct bk_exchange *x, unsigned wishes)
 {
     const struct bk_body *body = &x->body;
     unsigned now = 0;
@@ -71,7 +70,12 @@ fulfilled(const struct bk_exchange *x, unsigned wishes)
 void
 bk__hosted_stir(struct bk_exchange *x)
 {
-    if (bk_list_empty(&x->stirred) && fulfilled(x, x->wishes))
+    if (!x->engine->hosted) {
+        if (bk__exchange_fulfilled(x, x->wishes))
+            bk__exchange_wait_over(x);
+        return;
+    }
+    if (bk_list_empty(&x->stirred) && bk__exchange_fulfilled(x, x->wishes))
         bk_list_append(&x->engine->stirred, &x->stirred);
 }
 
@@ -81,7 +85,7 @@ bk_engine_event(struct bk_engine *engine, struct bk_event *ret)
     struct bk_list *node;
     while ((node = bk_list_pop(&engine->stirred))) {
         struct bk_exchange *x = BK_OUTER(node, struct bk_exchange, stirred);
-        unsigned what = fulfilled(x, x->wishes);
+        unsigned what = bk__exchange_fulfilled(x, x->wishes);
         if (!what)
             continue;
         x->wishes = 0;

@@ -200,11 +200,15 @@ start_exchange(struct bk_conn *conn, struct bk_exchange *x)
         BK_ASSERT(item == BK_ITEM_END);
         conn->request_done = true;
         bk__body_end(x);
-        bk__to_app_queue(x);
+        if (!bk__to_live(x))
+            bk__to_app_queue(x);
         return 0;
     }
-    if (!buffered)
+    if (!buffered) {
         bk__to_app_queue(x);
+        if (conn->dead || conn->exchange != x || x->state != BK_EXCHANGE_READY)
+            return 0;  // no room in the queue
+    }
     bk__conn_set_step(conn, BK_STEP_BODY);
     bk__receive(conn);
     return 0;

@@ -6,6 +6,12 @@
 #include "base/panic.h"
 #include "serve/engine.h"
 
+static void refuse(struct bk_exchange *x, const char *why);
+static unsigned running_count(const struct bk_engine *engine);
+static struct bk_exchange *take_ready(struct bk_engine *engine);
+static void flush(struct bk_errand *errand);
+static void give_back(struct bk_errand *errand);
+static void show_oldest(struct bk_engine *engine);
 static void finish(struct bk_exchange *x);
 
 void
@@ -16,7 +22,16 @@ bk__to_app_queue(struct bk_exchange *x)
         bk__exchange_free(x);
         return;
     }
+    uint64_t room = engine->config->backlog_queue;
+    if (bk_unlikely(room && engine->ready_count >= room)) {
+        refuse(x, "the queue is full");
+        return;
+    }
     x->state = BK_EXCHANGE_READY;
+    x->queued = engine->loop.now;
+    if (bk_unlikely(!bk_timer_is_set(&engine->queue_timer)) && engine->config->queue_timeout)
+        bk_timer_set(&engine->loop.wheel, &engine->queue_timer,
+                     x->queued + engine->config->queue_timeout);
     if (x->conn)
         x->conn->step = BK_STEP_QUEUED;  // its timer runs on and is ignored in this step: cheaper
                                          // than taking it out
@@ -29,8 +44,83 @@ bk__to_app_queue(struct bk_exchange *x)
     engine->ready_count++;
 }
 
+static struct bk_exchange *
+pop_ready(struct bk_engine *engine)
+{
+    struct bk_exchange *x = engine->ready_first;
+    engine->ready_first = x->next;
+    engine->ready_count--;
+    if (!engine->ready_first)
+        engine->ready_last = NULL;
+    return x;
+}
+
+// No thread for it: the client may try again, here or elsewhere.
+static void
+refuse(struct bk_exchange *x, const char *why)
+{
+    struct bk_engine *engine = x->engine;
+    unsigned held;
+    bk_count(&engine->counters->queue_refused, 1);
+    if (bk_log_limited(&engine->queue_said, engine->loop.now, &held))
+        bk_log(BK_LOG_WARNING, "queue-full",
+               "%u requests wait for a free thread, %u run: answered 503 (%s), %u times since the "
+               "last such line",
+               engine->ready_count, running_count(engine), why, held + 1);
+    x->key = "queue-full";
+    bk__to_page(x, 503, why);
+}
+
+static unsigned
+running_count(const struct bk_engine *engine)
+{
+    unsigned count = 0;
+    for (struct bk_list *node = engine->running.next; node != &engine->running; node = node->next)
+        count++;
+    return count;
+}
+
+void
+bk__to_app_overdue(struct bk_timer *timer)
+{
+    struct bk_engine *engine = BK_OUTER(timer, struct bk_engine, queue_timer);
+    uint64_t timeout = engine->config->queue_timeout;
+    while (engine->ready_first && engine->ready_first->queued + timeout <= engine->loop.now) {
+        struct bk_exchange *x = pop_ready(engine);
+        if (bk_exchange_gone(x))
+            bk__exchange_free(x);
+        else
+            refuse(x, "no thread was free in time");
+    }
+    if (engine->ready_first)
+        bk_timer_set(&engine->loop.wheel, timer, engine->ready_first->queued + timeout);
+}
+
 struct bk_exchange *
 bk_engine_next(struct bk_engine *engine)
+{
+    return engine->baton ? bk_engine_next_as(engine, 1) : take_ready(engine);
+}
+
+struct bk_exchange *
+bk_engine_next_as(struct bk_engine *engine, unsigned number)
+{
+    struct bk_thread *me = &engine->baton->threads[number - 1];
+    atomic_store_explicit(&me->phase, BK_PHASE_ENGINE, memory_order_relaxed);
+    if (bk_unlikely(!bk__baton_enter(engine, me)))
+        return NULL;  // another thread has the loop now: bk_engine_turn_as waits for a turn of ours
+    struct bk_exchange *x = take_ready(engine);
+    if (x) {
+        x->runner = me;
+        bk__baton_lend(engine, x);
+    } else {
+        bk__baton_leave(engine, me->number, BK_BATON_AWAY);
+    }
+    return x;
+}
+
+static struct bk_exchange *
+take_ready(struct bk_engine *engine)
 {
     for (;;) {
         struct bk_exchange *x = engine->ready_first;
@@ -45,91 +135,102 @@ bk_engine_next(struct bk_engine *engine)
             return NULL;
         }
         engine->handed_out = true;
-        engine->ready_first = x->next;
-        engine->ready_count--;
-        if (!engine->ready_first)
-            engine->ready_last = NULL;
+        pop_ready(engine);
         if (bk_unlikely(x->gone)) {
             bk__exchange_free(
                 x);  // the client left while it waited: the application never hears of it
             continue;
         }
-        struct bk_slot *slot = engine->slot;
         x->state = BK_EXCHANGE_RUNNING;
         x->note = (struct bk_note){0};
         x->started = now;
         x->conn->step = BK_STEP_APP;
-        atomic_store_explicit(&slot->in_app_since, x->started, memory_order_relaxed);
-        bk_slot_set_request(slot, bk_head_str(&x->head, x->head.method, x->head.method_len),
-                            bk_head_str(&x->head, x->head.target, x->head.target_len));
+        atomic_store_explicit(&x->handed_out, true, memory_order_release);
+        bool first = bk_list_empty(&engine->running);
+        bk_list_append(&engine->running, &x->running);
+        if (first)
+            show_oldest(engine);
         return x;
     }
 }
 
+// The scoreboard has room for one request: the one that runs longest.
+static void
+show_oldest(struct bk_engine *engine)
+{
+    struct bk_slot *slot = engine->slot;
+    if (bk_list_empty(&engine->running)) {
+        atomic_store_explicit(&slot->in_app_since, 0, memory_order_relaxed);
+        return;
+    }
+    const struct bk_exchange *x = BK_OUTER(engine->running.next, struct bk_exchange, running);
+    atomic_store_explicit(&slot->in_app_since, x->started, memory_order_relaxed);
+    bk_slot_set_request(slot, bk_head_str(&x->head, x->head.method, x->head.method_len),
+                        bk_head_str(&x->head, x->head.target, x->head.target_len));
+}
+
+struct flush {
+    struct bk_errand errand;
+    struct bk_exchange *x;
+    int result;
+};
+
 int
 bk_answer_flush(struct bk_exchange *x)
 {
-    if (x->gone)
-        return -EPIPE;
-    if (!x->answer.opened) {
-        int error = bk__transmit_open(x, false);
-        if (error < 0)
-            return error;
-    }
+    struct flush call = {.errand.run = flush, .x = x};
+    bk__baton_run(x, &call.errand);
+    return call.result;
+}
+
+static void
+flush(struct bk_errand *errand)
+{
+    struct flush *call = BK_OUTER(errand, struct flush, errand);
+    struct bk_exchange *x = call->x;
+    call->result = -EPIPE;
+    if (bk_exchange_gone(x))
+        return;
+    if (!x->answer.opened && (call->result = bk__transmit_open(x, false)) < 0)
+        return;
     if (bk__transmit_some(x) < 0) {
         bk__conn_close(x->conn);
-        return -EPIPE;
+        call->result = -EPIPE;
+        return;
     }
     if (bk_unlikely(x->engine->polled))
         bk__hosted_settle(x->engine);
-    return x->out.queued > x->engine->config->write_buffer;
-}
-
-static bool
-wait_over(const struct bk_exchange *x, enum bk_wait what)
-{
-    if (what & BK_WAIT_BODY && (x->body.len || x->body.complete || x->body.error))
-        return true;
-    return what & BK_WAIT_DRAIN && x->out.queued <= x->engine->config->write_buffer / 2;
-}
-
-int
-bk_exchange_wait(struct bk_exchange *x, enum bk_wait what)
-{
-    struct bk_engine *engine = x->engine;
-    int result = 0;
-    BK_ASSERT(!engine->hosted);
-    while (!wait_over(x, what)) {
-        if (x->gone || engine->stopped) {
-            result = -EPIPE;
-            break;
-        }
-        // The peer's clock runs while the application waits for it.
-        enum bk_step step = what & BK_WAIT_BODY ? BK_STEP_BODY : BK_STEP_SEND;
-        if (x->conn->step != step)
-            bk__conn_set_step(x->conn, step);
-        // With one thread the waiting application turns the loop itself: others are read and
-        // written meanwhile, and the run queue fills; nothing of it is started.
-        if (bk__engine_turn(engine, -1, true) & BK_TURN_SIGNAL) {
-            result = -EINTR;
-            break;
-        }
-    }
-    if (x->conn && x->state == BK_EXCHANGE_RUNNING)
-        x->conn->step = BK_STEP_APP;
-    return x->gone && !(what & BK_WAIT_BODY) ? -EPIPE : result;
+    call->result = x->out.queued > x->engine->config->write_buffer;
 }
 
 void
 bk_exchange_commit(struct bk_exchange *x)
 {
     struct bk_engine *engine = x->engine;
-    BK_ASSERT(x->state == BK_EXCHANGE_RUNNING);
+    BK_ASSERT(atomic_load_explicit(&x->handed_out, memory_order_relaxed));
     x->committed = bk_clock_mono();
-    atomic_store_explicit(&engine->slot->in_app_since, 0, memory_order_relaxed);
     atomic_store_explicit(&engine->slot->progressed, x->committed, memory_order_relaxed);
+    atomic_store_explicit(&x->handed_out, false, memory_order_relaxed);
+    x->errand.run = give_back;
+    if (engine->baton)
+        bk__baton_return(engine, x);
+    else
+        give_back(&x->errand);
+}
+
+// Inside.
+static void
+give_back(struct bk_errand *errand)
+{
+    struct bk_exchange *x = BK_OUTER(errand, struct bk_exchange, errand);
+    struct bk_engine *engine = x->engine;
+    bool first = engine->running.next == &x->running;
+    bk_list_remove(&x->running);
+    if (first)
+        show_oldest(engine);
     x->state = BK_EXCHANGE_SENDING;
-    engine->loop.now = x->committed;  // the application took its time: deadlines count from here
+    if (x->committed > engine->loop.now)  // the application took its time: deadlines count from
+        engine->loop.now = x->committed;  // here
     x->wishes = 0;
     if (bk_unlikely(engine->hosted))
         bk_list_remove(&x->stirred);

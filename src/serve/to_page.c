@@ -48,6 +48,9 @@ bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
     if (bk_answer_field(x, BK_STR("Content-Type"), BK_STR("text/plain; charset=utf-8"), &refused) <
         0)
         return;
+    if (status == 503 &&
+        bk_answer_field(x, BK_STR("Retry-After"), BK_STR("1"), &refused) < 0)
+        return;
     if (status == 405 &&
         bk_answer_field(x, BK_STR("Allow"), BK_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
                         &refused) < 0)

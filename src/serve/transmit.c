@@ -42,7 +42,7 @@ bk__transmit_open(struct bk_exchange *x, bool whole)
         answer->framing = x->head.minor >= 1 ? BK_FRAMING_CHUNKED : BK_FRAMING_CLOSE;
     if (answer->framing == BK_FRAMING_CLOSE || !may_keep(x))
         answer->close = true;
-    answer->opened = true;
+    answer->opened = x->flowing = true;
     uint8_t from = answer->has_server ? engine->common_server : 0;
     uint8_t to = answer->has_date ? engine->common_server : engine->common_len;
     struct bk_h1_answer h1 = {

@@ -17,6 +17,7 @@
 #include "process/logring.h"
 #include "serve/engine.h"
 #include "worker/orders.h"
+#include "worker/watcher.h"
 
 #define SEND_PATIENCE (2 * BK_SEC)
 
@@ -27,6 +28,7 @@ struct bk_worker {
     struct bk_slot *slot;          // borrows the segment
     struct bk_logrings *rings;     // owns; NULL when alone
     struct bk_orders *orders;      // owns; NULL when alone
+    struct bk_watcher *watcher;    // owns; NULL before bk_worker_threads
     struct bk_engine *engine;      // owns
     pthread_mutex_t log_lock;
     unsigned ring, number;
@@ -278,6 +280,7 @@ bk_worker_free(struct bk_worker *worker)
     if (!worker || worker->abandoned)  // a forked child: the threads to join are not here, the
                                        // memory goes with the process
         return;
+    bk_watcher_stop(worker->watcher);
     bk_orders_stop(worker->orders);
     bk_engine_free(worker->engine);
     bk_log_to(NULL, NULL);
@@ -448,6 +451,30 @@ bk_worker_ready(struct bk_worker *worker, struct bk_str facts)
     return error;
 }
 
+int
+bk_worker_threads(struct bk_worker *worker, unsigned count)
+{
+    if (worker->watcher)
+        return 0;
+    int error = bk_engine_threads(worker->engine, count);
+    return error < 0 ? error : bk_watcher_start(worker->engine, &worker->watcher);
+}
+
+void
+bk_worker_hold(struct bk_worker *worker, uint64_t *ret_token)
+{
+    *ret_token = 0;
+    if (worker->engine->baton && !worker->abandoned)
+        bk__baton_hold(worker->engine, ret_token);
+}
+
+void
+bk_worker_release(struct bk_worker *worker, uint64_t token)
+{
+    if (worker->engine->baton && !worker->abandoned)
+        bk__baton_release(worker->engine, token);
+}
+
 // The master keeps its copies of the listeners open until every worker has said this.
 static void
 doors_closed(void *self)
@@ -475,6 +502,8 @@ bk_worker_abandon(struct bk_worker *worker)
     worker->abandoned = true;
     bk_log_to(NULL, NULL);  // the ring has one writing process, and that is the parent
     bk_engine_abandon(worker->engine);
+    if (worker->watcher)
+        bk_watcher_abandon(worker->watcher);
     if (worker->orders)
         bk_orders_abandon(worker->orders);
     if (worker->channel_fd >= 0)

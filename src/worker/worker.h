@@ -49,6 +49,13 @@ void bk_worker_debugging(struct bk_worker *worker, bool on);
 // "key=value" lines.
 int bk_worker_ready(struct bk_worker *worker, struct bk_str facts) BK_MUST_CHECK;
 struct bk_engine *bk_worker_engine(struct bk_worker *worker);
+// The application runs on `count` threads that pull with bk_engine_turn_as and bk_engine_next_as;
+// also for one. Starts the watcher, a native thread that goes on with input and output while they
+// are all busy. Not for hosted loops. Once; a second call does nothing.
+int bk_worker_threads(struct bk_worker *worker, unsigned count) BK_MUST_CHECK;
+// Around fork(): the engine stands still in between, so that the child finds its lists whole.
+void bk_worker_hold(struct bk_worker *worker, uint64_t *ret_token);
+void bk_worker_release(struct bk_worker *worker, uint64_t token);
 // Asks for a graceful (or quick) stop from inside, e.g. Ctrl-C under barkeep.run.
 // Async-signal-safe.
 void bk_worker_stop(struct bk_worker *worker, bool quick);
