@@ -139,9 +139,8 @@ barkeep path/to/file.py:callable [option-foreign]
 barkeep: error: which application? [app-missing]
   try: barkeep module:callable
 
-$ barkeep -c gunicorn.conf.py --threads 4 --reload --timeout=30 --certfile cert.pem app
+$ barkeep -c gunicorn.conf.py --reload --timeout=30 --certfile cert.pem app
 barkeep: error: -c (--config) is not in this version yet [option-later]
-barkeep: error: --threads is not in this version yet [option-later]
 barkeep: error: --reload is not in this version yet [option-later]
 barkeep: error: --timeout is not in this version yet [option-later]
 barkeep: error: --certfile is not in this version yet [option-later]
