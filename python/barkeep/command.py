@@ -31,6 +31,8 @@ def serve_here(native, arguments, tracer):
     except ValueError as error:
         return complain("option-value", str(error))
     except OSError as error:
+        if hasattr(error, "key"):  # see address.py
+            return complain(error.key, error.what, *error.lines)
         return complain(BIND_KEYS.get(error.errno, "bind-failed"), error.strerror or str(error))
     return 0
 

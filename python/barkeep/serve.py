@@ -104,7 +104,13 @@ def name_of(app):
 def serve(loaded, settings, began, ready=None):
     """Until stopped. Also what command.py does when a tracer keeps the command in this process."""
     from ._engine import Worker
-    worker = Worker.alone(settings)
+    try:
+        worker = Worker.alone(settings)
+    except (OSError, ValueError) as error:
+        if "bind '" not in str(error):
+            raise
+        from .address import explained
+        raise explained(error, settings, loaded.name) from None
     setting = worker.setting("worker_class")
     classes.prepare(setting)
     class_name = classes.choose(setting, loaded)

@@ -36,7 +36,7 @@ bk__cli_read_arguments(struct bk__cli *read)
 }
 
 // The console script puts these first, users never see them: --invoker-python PATH,
-// --invoker-flag FLAG, --invoker-path TEXT.
+// --invoker-flag FLAG, --invoker-path TEXT; barkeep.run asks by --invoker-wants bind.
 static void
 read_invoker(struct bk__cli *read)
 {
@@ -53,6 +53,8 @@ read_invoker(struct bk__cli *read)
             start->python = bk__cli_keep(read, value);
         else if (strcmp(word, "--invoker-flag") == 0)
             flags[start->python_flag_count++] = bk__cli_keep(read, value);
+        else if (strcmp(word, "--invoker-wants") == 0)
+            start->bind_only = strcmp(value, "bind") == 0;
         else if (strcmp(word, "--invoker-path") == 0)
             path[start->python_path_count++] = bk__cli_keep(read, value);
         else

@@ -3,7 +3,9 @@ that made sys.path, a tracer."""
 import json
 import os
 import shutil
+import re
 import signal
+import socket
 import subprocess
 import textwrap
 import urllib.request
@@ -255,6 +257,27 @@ def test_run_reports_what_is_wrong(place):
     assert said.stdout == "OSError\nValueError\nValueError\n", said.stderr
 
 
+def run_at(place, **settings):
+    write(place / "at.py", f"import barkeep\nfrom app import application\nbarkeep.run(application, **{settings!r})\n")
+    done = subprocess.run([PYTHON, "at.py"], cwd=place, env=Server(None, bind=None, workers=None).env,
+                          capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    return done.stderr
+
+
+def test_run_says_about_addresses_what_the_command_says(place):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        lines = run_at(place, bind=f"127.0.0.1:{port}").splitlines()[-3:]
+        assert lines[0] == f"OSError: [Errno 98] http://127.0.0.1:{port} is taken [bind-in-use]"
+        assert re.fullmatch(rf"  by: \S+ \(pid {os.getpid()}, user \S+\), for .*", lines[1])
+        assert re.fullmatch(r'  try: bind="127\.0\.0\.1:\d+"', lines[2])
+    said = run_at(place, bind=["127.0.0.1:0", "unix:nowhere/web.sock"])
+    assert said.endswith("FileNotFoundError: [Errno 2] cannot create unix:nowhere/web.sock: there is no directory 'nowhere' [bind-failed]\n"
+                         "  try: mkdir -p nowhere\n")
+    assert run_at(place, bind="127.0.0.1:99999").endswith("ValueError: bind '127.0.0.1:99999': a port is 0 to 65535\n")
+
+
 def test_fork_in_a_script_that_serves(place):
     """The child of a view is not a second server."""
     said = script(place, """
@@ -311,3 +334,12 @@ def test_startup_error_under_a_tracer_is_the_same(place):
                           env=Server(None, bind=None, workers=None).env)
     assert said.returncode == 4
     assert "barkeep: error: no module named 'ap' [app-module]\n" in said.stderr and "  near: app.py has 'application'" in said.stderr
+
+
+def test_taken_address_under_a_tracer_is_the_same(place):
+    code = "import sys; sys.settrace(lambda *_: None); sys.argv[0] = 'barkeep'; from barkeep.__main__ import main; sys.exit(main())"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        said = subprocess.run([PYTHON, "-c", code, "app", "--bind", f"127.0.0.1:{taken.getsockname()[1]}"], cwd=place, timeout=60,
+                              capture_output=True, text=True, env=Server(None, bind=None, workers=None).env)
+    assert said.returncode == 1
+    assert re.search(r"is taken \[bind-in-use\]\n  by: .*\n  try: barkeep app:application --bind 127\.0\.0\.1:\d+\n$", said.stderr)
