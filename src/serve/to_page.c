@@ -51,10 +51,6 @@ bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
     if (status == 503 &&
         bk_answer_field(x, BK_STR("Retry-After"), BK_STR("1"), &refused) < 0)
         return;
-    if (status == 405 &&
-        bk_answer_field(x, BK_STR("Allow"), BK_STR("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
-                        &refused) < 0)
-        return;
     if (bk_answer_push(x, body, (size_t)len, NULL) < 0)
         x->answer.failed = true;
 }
