@@ -42,6 +42,7 @@ def check(name):
         offences += [f"{name}:{number}: {what}" for what in check_line(name, suffix, line)]
     if suffix in (".c", ".h"):
         offences += check_returns(name, data.decode("utf-8", "replace"))
+        offences += check_keys(name, data.decode("utf-8", "replace"))
     return offences
 
 
@@ -69,6 +70,17 @@ def check_returns(name, text):
     for match in re.finditer(r"^((?:static |inline |const |struct |enum |unsigned )*\w+[ *]+)(\w+)\(([^;{}=]*)\)[ \w()]*\n\{", text, re.M):
         if not match[1].startswith(("return ", "else ")):
             yield f"{name}:{text[:match.start()].count(chr(10)) + 1}: return type of {match[2]} not on its own line"
+
+
+def check_keys(name, text):
+    """A [key] in a log line is a row of messages.def, or no page explains it."""
+    if not name.startswith(("src/", "hosts/")):
+        return
+    rows = re.findall(r'^X\(\w+, "([^"]+)"', (ROOT / "src/config/messages.def").read_text(), re.M)
+    for match in re.finditer(r"\bbk_log(?:_detail)?\([^;]*;", text):
+        for key in re.findall(r'"([a-z0-9]+(?:-[a-z0-9]+)+)"', match[0]):
+            if key not in rows:
+                yield f"{name}:{text[:match.start()].count(chr(10)) + 1}: [{key}] is not in messages.def"
 
 
 if __name__ == "__main__":
