@@ -55,8 +55,9 @@ bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name)
     unsigned before = pool->wanted;
 
     if (by > 0 ? before >= pool->seat_count : before <= 1) {
-        bk_log(BK_LOG_WARNING, NULL, "%s: there are %u workers, and %s are not possible",
-               signal_name, before, by > 0 ? "more" : "fewer");
+        bk_log(BK_LOG_WARNING, NULL, "%s: there %s %u worker%s, and %s are not possible",
+               signal_name, before == 1 ? "is" : "are", before, before == 1 ? "" : "s",
+               by > 0 ? "more" : "fewer");
         return;
     }
     pool->wanted = by > 0 ? before + 1 : before - 1;

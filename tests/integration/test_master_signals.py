@@ -112,7 +112,7 @@ def test_one_more_one_fewer(master):
     until(lambda: len(master.workers()) == 1, 10, "one worker to leave")
     assert [event["worker"] for event in master.orders(DRAIN)] == [2]
     master.send(signal.SIGTTOU)
-    master.await_log(r"warning: SIGTTOU: there are 1 workers, and fewer are not possible")
+    master.await_log(r"warning: SIGTTOU: there is 1 worker, and fewer are not possible")
     assert "died" not in master.err
     assert master.stop() == 0
 
