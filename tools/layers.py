@@ -27,7 +27,7 @@ BELOW = {
     "worker": ("base", "loop", "net", "tls", "proto", "host", "config", "stats", "serve", "process"),
     "master": ("base", "loop", "net", "config", "stats", "process"),
     "main": ("base", "loop", "net", "config", "stats", "process", "master"),  # files right in src/
-    "hosts/cpython": ("base", "host", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
+    "hosts/cpython": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
     "hosts/null": ("base", "host", "worker/worker.h", "proto/message.h", "proto/headers.h"),
 }
 

@@ -34,6 +34,7 @@ struct bkpy_host {
     struct bkpy_environ environ;
     struct bkpy_memo memo;
     struct bkpy_release release;
+    struct bkpy_asgi *asgi;    // owns; NULL: this worker serves no ASGI application
     PyObject **log_keys;       // owns, refs: environ keys the access log asks for
     unsigned log_count;
 };
@@ -47,6 +48,8 @@ enum {
 
 struct bkpy_host *bkpy_host_new(PyObject *module, struct bk_worker *worker);
 void bkpy_host_unref(struct bkpy_host *host);
+// worker.c: the host of a Worker object (borrowed), or NULL with TypeError.
+struct bkpy_host *bkpy_worker_host(PyObject *worker);
 // Drops all Python references held here, so that no cycle keeps the application alive.
 void bkpy_host_clear(struct bkpy_host *host);
 
@@ -110,6 +113,10 @@ int bkpy_wsgi_push(struct bkpy_host *host, struct bk_exchange *x, PyObject *item
 int bkpy_wsgi_flush(struct bkpy_host *host, struct bk_exchange *x);
 // failure.c: the pending exception ends the exchange: answers, logs. Clears it.
 void bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x);
+// failure.c: one line and a traceback about an exception that belongs to no running exchange.
+void bkpy_failure_log(PyObject *exception, const char *where);
+// failure.c: without a master SystemExit and KeyboardInterrupt end the serving: true, and it is on its way.
+bool bkpy_failure_leave(struct bkpy_host *host, PyObject *exception);
 // failure.c: the pending exception came from close(), the answer is out already: logs it. Clears it.
 void bkpy_failure_close(struct bkpy_host *host, PyObject *dict);
 // failure.c: a Python signal handler raised between two requests. True: logged or noted, go on; false: it is still

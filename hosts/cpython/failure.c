@@ -116,8 +116,8 @@ answer_client(struct bkpy_host *host, struct bk_exchange *x, PyObject *exception
 // Without a master SystemExit and KeyboardInterrupt end serve(), but not before other requests are
 // served. Under a master they are a failed request like any other: a view must not be able to stop
 // the worker.
-static bool
-leave(struct bkpy_host *host, PyObject *exception)
+bool
+bkpy_failure_leave(struct bkpy_host *host, PyObject *exception)
 {
     bool interrupt = PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt);
     if (!host->alone || (!interrupt && !PyErr_GivenExceptionMatches(exception, PyExc_SystemExit)))
@@ -150,7 +150,7 @@ bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x)
             end_child(host, exception);
     } else if (!exception) {  // environ.c: the path is not below SCRIPT_NAME
         answer_text(x, 404, BK_STR("There is nothing at this path.\n"));
-    } else if (leave(host, exception) && !bk_answer_sent(x)) {
+    } else if (bkpy_failure_leave(host, exception) && !bk_answer_sent(x)) {
         answer_text(x, 503, BK_STR("The server is stopping.\n"));
     } else if (!answer_client(host, x, exception)) {
         fail(host, x, exception);
@@ -159,8 +159,8 @@ bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x)
 }
 
 // Logs an exception that belongs to no running exchange.
-static void
-log_exception(PyObject *exception, const char *where)
+void
+bkpy_failure_log(PyObject *exception, const char *where)
 {
     PyObject *text = format(exception);
     struct bk_str traceback = {0};
@@ -182,7 +182,7 @@ bkpy_failure_signal(struct bkpy_host *host)
             host->leaving = Py_NewRef(exception);
         bk_worker_stop(host->worker, false);
     } else if (!PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)) {
-        log_exception(exception, "in a signal handler");
+        bkpy_failure_log(exception, "in a signal handler");
     }
     Py_DECREF(exception);
     return true;
@@ -213,13 +213,13 @@ bkpy_failure_close(struct bkpy_host *host, PyObject *dict)
         return;
     if (!host->engine) {
         end_child(host, exception);
-    } else if (!leave(host, exception)) {
+    } else if (!bkpy_failure_leave(host, exception)) {
         char method[160], target[160], id[160], where[640];
         snprintf(where, sizeof(where), "in close() after the answer, request %s %s %s",
                  value_text(dict, bkpy_word(host, BKPY_WORD_REQUEST_ID), id),
                  value_text(dict, bkpy_word(host, BKPY_WORD_REQUEST_METHOD), method),
                  value_text(dict, bkpy_word(host, BKPY_WORD_RAW_URI), target));
-        log_exception(exception, where);
+        bkpy_failure_log(exception, where);
     }
     Py_DECREF(exception);
 }

@@ -156,7 +156,8 @@ execute(PyObject *module)
         return -1;
     if (bkpy_worker_setup(module, state) < 0 || bkpy_input_setup(module, state) < 0
         || bkpy_start_response_setup(module, state) < 0 || bkpy_early_hints_setup(module, state) < 0
-        || bkpy_errors_setup(module, state) < 0 || bkpy_file_wrapper_setup(module, state) < 0)
+        || bkpy_errors_setup(module, state) < 0 || bkpy_file_wrapper_setup(module, state) < 0
+        || bkpy_asgi_setup(module, state) < 0)
         return -1;
     if (PyModule_AddObjectRef(module, "Worker", (PyObject *)state->worker_type) < 0
         || PyModule_AddObjectRef(module, "FileWrapper", (PyObject *)state->file_wrapper_type) < 0
@@ -177,6 +178,14 @@ traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->errors_type);
     Py_VISIT(state->file_wrapper_type);
     Py_VISIT(state->body_error);
+    Py_VISIT(state->asgi_type);
+    Py_VISIT(state->asgi_send_type);
+    Py_VISIT(state->asgi_receive_type);
+    Py_VISIT(state->asgi_done_callback_type);
+    Py_VISIT(state->asgi_wait_type);
+    Py_VISIT(state->asgi_done_type);
+    Py_VISIT(state->asgi_turner_type);
+    Py_VISIT(state->asgi_disconnected);
     return 0;
 }
 
@@ -192,6 +201,14 @@ clear(PyObject *module)
     Py_CLEAR(state->errors_type);
     Py_CLEAR(state->file_wrapper_type);
     Py_CLEAR(state->body_error);
+    Py_CLEAR(state->asgi_type);
+    Py_CLEAR(state->asgi_send_type);
+    Py_CLEAR(state->asgi_receive_type);
+    Py_CLEAR(state->asgi_done_callback_type);
+    Py_CLEAR(state->asgi_wait_type);
+    Py_CLEAR(state->asgi_done_type);
+    Py_CLEAR(state->asgi_turner_type);
+    Py_CLEAR(state->asgi_disconnected);
     Py_CLEAR(state->io_file);
     Py_CLEAR(state->io_reader);
     Py_CLEAR(state->io_random);

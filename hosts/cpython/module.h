@@ -33,6 +33,9 @@ enum bkpy_word {
 struct bkpy_state {
     PyTypeObject *worker_type, *input_type, *start_response_type, *write_type, *early_hints_type, *errors_type,
         *file_wrapper_type;                     // ref
+    PyTypeObject *asgi_type, *asgi_send_type, *asgi_receive_type, *asgi_done_callback_type, *asgi_wait_type,
+        *asgi_done_type, *asgi_turner_type;     // ref
+    PyObject *asgi_disconnected;                // ref: class Disconnected(OSError)
     PyObject *body_error;                       // ref: class BodyError(OSError)
     PyTypeObject *io_file, *io_reader, *io_random;  // ref: io.FileIO, io.BufferedReader, io.BufferedRandom
     PyObject *words[BKPY_WORD_COUNT];           // ref
@@ -49,6 +52,7 @@ int bkpy_start_response_setup(PyObject *module, struct bkpy_state *state);
 int bkpy_early_hints_setup(PyObject *module, struct bkpy_state *state);
 int bkpy_errors_setup(PyObject *module, struct bkpy_state *state);
 int bkpy_file_wrapper_setup(PyObject *module, struct bkpy_state *state);
+int bkpy_asgi_setup(PyObject *module, struct bkpy_state *state);
 int bkpy_log_setup(PyObject *module);
 
 // Functions of the module (log.c, title.c, worker.c).

@@ -237,6 +237,15 @@ live(PyObject *self)
     return NULL;
 }
 
+struct bkpy_host *
+bkpy_worker_host(PyObject *worker)
+{
+    if (Py_TYPE(worker)->tp_dealloc == worker_dealloc)
+        return ((struct worker *)worker)->host;
+    PyErr_Format(PyExc_TypeError, "a Worker is needed, not %.100s", Py_TYPE(worker)->tp_name);
+    return NULL;
+}
+
 static PyObject *
 text_of(struct bk_str text)
 {

@@ -1,7 +1,7 @@
 """Worker classes: what each serves, and which one an application gets when none is named.
 
-`prepare` runs before the application is imported, `choose` after, `serve` until the engine is drained. Used by worker.py and
-serve.py. sync and gthread are the engine's own pull loop; the others are modules with a serve(worker, loaded) of their own,
+`prepare` runs before the application is imported, `choose` and `start` after; what `start` returns serves. Used by worker.py and
+serve.py. sync and gthread are the engine's own pull loop; the others are modules with a serve(worker, loaded) or start(worker, loaded) of their own,
 imported only where they are used.
 """
 from importlib import import_module
@@ -39,9 +39,10 @@ def choose(setting, loaded):
     return setting
 
 
-def serve(worker, loaded, name):
-    """Until the engine is drained; raises what ends the process."""
-    if name in HOSTED:
-        import_module(f".{name}_worker", __package__).serve(worker, loaded)
-    else:
-        worker.serve(loaded.app)
+def start(worker, loaded, name):
+    """What comes before the doors open (the lifespan of an ASGI application). Returns the function that serves until the engine
+    is drained; it raises what ends the process."""
+    if name not in HOSTED:
+        return lambda: worker.serve(loaded.app)
+    module = import_module(f".{name}_worker", __package__)
+    return module.start(worker, loaded) if hasattr(module, "start") else lambda: module.serve(worker, loaded)

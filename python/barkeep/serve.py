@@ -113,7 +113,7 @@ def serve(loaded, settings, began, ready=None):
         raise explained(error, settings, loaded.name) from None
     setting = worker.setting("worker_class")
     classes.prepare(setting)
-    class_name = classes.choose(setting, loaded)
+    run_class = classes.start(worker, loaded, classes.choose(setting, loaded))
     logs = Logs(worker.setting("log_level"))
     server = Server(worker)
     with Signals(worker), logs:
@@ -123,7 +123,7 @@ def serve(loaded, settings, began, ready=None):
         try:
             if ready is not None:
                 ready(server)
-            classes.serve(worker, loaded, class_name)
+            run_class()
         except KeyboardInterrupt:  # a second Ctrl-C, while the application was busy
             pass
         finally:

@@ -27,14 +27,14 @@ def main(heritage_fd):
     worker = inherit(heritage_fd)
     alive.append(worker)
     prepare(worker)
-    loaded, class_name = load(worker)
+    loaded, serve = load(worker)
     ignore_signals()
     show_title(worker, loaded)
     try:
         worker.ready(facts(loaded, began))
     except OSError as error:
         fail(worker, "worker-boot", f"cannot begin to serve: {error}")
-    classes.serve(worker, loaded, class_name)
+    serve()
     leave(worker, 0)
 
 
@@ -162,13 +162,13 @@ def on_breakpoint(*args, header=None, **more):
 # ---- the application -----------------------------------------------------------------------------------------------
 
 def load(worker):
-    """The Loaded application and the name of its worker class. A failure is told to the master, in full, and ends the process."""
+    """The Loaded application and the function that serves it. A failure is told to the master, in full, and ends the process."""
     from . import loader
     watch, setting = Watch(worker), worker.setting("worker_class")
     try:
         classes.prepare(setting)
         loaded = loader.load(worker.setting("app"))
-        return loaded, classes.choose(setting, loaded)
+        return loaded, classes.start(worker, loaded, classes.choose(setting, loaded))
     except loader.Problem as problem:
         from .words import fitting, for_log
         worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)))

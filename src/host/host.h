@@ -104,6 +104,9 @@ const struct bk_call *bk_exchange_call(const struct bk_exchange *x);
 
 // Peer address in text (see bk_addr_host); returns length. 0 for unix sockets.
 size_t bk_exchange_peer(const struct bk_exchange *x, char out[46], unsigned *ret_port);
+// The same of the client: behind trusted peers the last address of X-Forwarded-For that is not
+// trusted itself (its port is 0 when unknown), else the peer.
+size_t bk_exchange_client(const struct bk_exchange *x, char out[46], unsigned *ret_port);
 // Request id: the trusted peer's X-Request-ID or 16 hex digits made at the first call. Valid until
 // commit.
 struct bk_str bk_exchange_id(struct bk_exchange *x);
@@ -167,6 +170,8 @@ struct bk_guest;  // loop/guests.h: int fd, uint32_t events as from epoll
 // Watches a descriptor of the loop or its application; 0 for `events` ends it. Negative errno of
 // epoll_ctl, -EEXIST when the number is the engine's.
 int bk_engine_guest_set(struct bk_engine *engine, int fd, uint32_t events) BK_MUST_CHECK;
+// Was the engine told to stop? 0 no, 1: it finishes what runs, 2: at once.
+unsigned bk_engine_stopping(const struct bk_engine *engine);
 // What the last turn found for guests: at most 256.
 unsigned bk_engine_guests(struct bk_engine *engine, struct bk_guest *out, unsigned room);
 

@@ -71,7 +71,8 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
                      engine->loop.now + (uint64_t)gate_ms * BK_MSEC);
     if (gate_ms >= 0 && (wait_ms < 0 || wait_ms > gate_ms))
         wait_ms = gate_ms;
-    if ((engine->ready_first && !nested) || engine->stopped || !bk_list_empty(&engine->pending) ||
+    if ((engine->ready_first && !nested) || (engine->stopped && !engine->stop_told) ||
+        !bk_list_empty(&engine->pending) ||
         !bk_list_empty(&engine->stirred))
         wait_ms = 0;
     atomic_store_explicit(&engine->slot->waiting, wait_ms != 0, memory_order_relaxed);
@@ -88,9 +89,10 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
     bk_count(&engine->counters->turns, 1);
     engine->turned_at = engine->loop.now;
+    engine->stop_told = engine->stopped && engine->hosted;
     engine->turning = false;
     if (bk_unlikely(engine->polled))
-        bk__hosted_settle(engine);
+        bk__hosted_turned(engine);
     return turn_flags(engine, turned);
 }
 

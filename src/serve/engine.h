@@ -78,6 +78,7 @@ struct bk_engine {
     uint64_t idle_until;  // draining: from then on idle connections are closed
     bool draining, stopped, turning;
     bool hosted;           // BK_HOST_LOOP: no call may wait
+    bool stop_told;        // hosted: BK_TURN_STOP was returned; turns wait as asked again
     bool polled;           // a foreign loop polls the loop's fd
     bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
@@ -124,6 +125,8 @@ int bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested);
 // hosted.c: after a call from outside a turn the foreign loop must hear of new deadlines and of work
 // that no event announces.
 void bk__hosted_settle(struct bk_engine *engine);
+// The same at the end of a turn.
+void bk__hosted_turned(struct bk_engine *engine);
 
 // Server and Date lines of this second.
 void bk__engine_second(struct bk_engine *engine);

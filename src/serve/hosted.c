@@ -104,6 +104,12 @@ bk_engine_guest_set(struct bk_engine *engine, int fd, uint32_t events)
 }
 
 unsigned
+bk_engine_stopping(const struct bk_engine *engine)
+{
+    return (unsigned)atomic_load_explicit(&engine->order, memory_order_relaxed);
+}
+
+unsigned
 bk_engine_guests(struct bk_engine *engine, struct bk_guest *out, unsigned room)
 {
     return bk_guests_take(&engine->loop, out, room);
@@ -114,7 +120,15 @@ bk__hosted_settle(struct bk_engine *engine)
 {
     if (engine->turning)
         return;
-    if (!bk_list_empty(&engine->pending) || !bk_list_empty(&engine->stirred) || engine->draining)
+    if (engine->draining) // the last connection may be gone now
+        bk_loop_wake(&engine->loop);
+    bk__hosted_turned(engine);
+}
+
+void
+bk__hosted_turned(struct bk_engine *engine)
+{
+    if (!bk_list_empty(&engine->pending) || !bk_list_empty(&engine->stirred))
         bk_loop_wake(&engine->loop);
     bk_loop_arm(&engine->loop);
 }
