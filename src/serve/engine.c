@@ -72,8 +72,7 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     if (gate_ms >= 0 && (wait_ms < 0 || wait_ms > gate_ms))
         wait_ms = gate_ms;
     if ((engine->ready_first && !nested) || (engine->stopped && !engine->stop_told) ||
-        !bk_list_empty(&engine->pending) ||
-        !bk_list_empty(&engine->stirred))
+        !bk_list_empty(&engine->pending) || !bk_list_empty(&engine->stirred))
         wait_ms = 0;
     atomic_store_explicit(&engine->slot->waiting, wait_ms != 0, memory_order_relaxed);
     int turned = wait_for_events(engine, wait_ms, nested);
