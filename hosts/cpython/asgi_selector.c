@@ -150,15 +150,15 @@ turner_select(PyObject *object, PyObject *const *args, Py_ssize_t count)
         int found = bkpy_asgi_turn(host, part, guests, GUESTS_MAX, &ran);
         if (found < 0)
             return NULL;
-        if (ran || wait_ms == 0) { // Python ran, and may have more to do: never wait again
+        uint64_t now = wait_ms > 0 ? bk_clock_mono() : 0;
+        // Once Python ran it may have more to do: never wait again.
+        if (ran || wait_ms == 0 || now > deadline) {
             if (host->asgi && host->asgi->blocked_ns)
                 host->asgi->left_select = bk_clock_mono();
             return list_of(self, guests, (unsigned)found);
         }
-        if (wait_ms > 0) {
-            uint64_t now = bk_clock_mono();
-            wait_ms = now >= deadline ? 0 : (int)((deadline - now + 999999) / 1000000);
-        }
+        if (wait_ms > 0)
+            wait_ms = (int)((deadline - now + 999999) / 1000000);
     }
 }
 
