@@ -224,7 +224,7 @@ TEST(messages_are_sound)
         CHECK(m->exit_code == 0 || m->level >= BK_LOG_ERROR);
         CHECK(m->text[strlen(m->text) - 1] == '.');
         for (const char *at = m->key; *at; at++)
-            CHECK(islower((unsigned char)*at) || *at == '-');
+            CHECK(islower((unsigned char)*at) || isdigit((unsigned char)*at) || *at == '-');
     }
     CHECK_INT(bk_message_find(BK_STR("app-module"))->exit_code, 4);
     CHECK_INT(bk_message_find(BK_STR("bind-in-use"))->exit_code, 1);
