@@ -112,11 +112,9 @@ set_up(struct bk_master *master)
     unsigned seats = wanted > SEATS_LEAST ? wanted : SEATS_LEAST;
     if (!open_shared_memory(master, seats) || !open_journal(master) || !make_pool(master, wanted))
         return false;
-    if (start->bind_only)
-        return bk_bind_open(&master->pools[0]) && false;
-    if (!find_interpreter(&master->pools[0]))
+    if (!start->bind_only && !find_interpreter(&master->pools[0]))
         return false;
-    return start->check_only || bk_bind_open(&master->pools[0]);
+    return start->check_only || (bk_bind_open(&master->pools[0]) && !start->bind_only);
 }
 
 // A daemon started with 0, 1 or 2 closed would give that number to a socket, and print into it.
