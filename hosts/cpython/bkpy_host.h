@@ -35,6 +35,7 @@ struct bkpy_host {
     struct bkpy_memo memo;
     struct bkpy_release release;
     struct bkpy_asgi *asgi;    // owns; NULL: this worker serves no ASGI application
+    struct bkpy_green *green;  // owns; NULL: requests are no greenlets
     PyObject **log_keys;       // owns, refs: environ keys the access log asks for
     unsigned log_count;
 };
@@ -95,6 +96,9 @@ bkpy_handle_take(struct bkpy_host *host, PyObject **slot, PyTypeObject *type, ve
 
 // ---- one entry point per object file ------------------------------------------------------------
 
+// settings.c: key and value after key and value into `pairs`, `room` of them at most; they borrow objects that go into
+// the list `owners`. List items are pairs of their own. -1 with an exception.
+int bkpy_settings_read(PyObject *settings, PyObject *owners, const char **pairs, unsigned room, unsigned *count);
 // start_response.c
 PyObject *bkpy_start_response_take(struct bkpy_host *host, struct bk_exchange_ref exchange);
 // early_hints.c

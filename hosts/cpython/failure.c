@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "green.h"
 
 #define TRACEBACK_MAX 32768  // bytes; of longer ones the end is kept, it says more
 
@@ -152,6 +153,10 @@ bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x)
         answer_text(x, 404, BK_STR("There is nothing at this path.\n"));
     } else if (bkpy_failure_leave(host, exception) && !bk_answer_sent(x)) {
         answer_text(x, 503, BK_STR("The server is stopping.\n"));
+    } else if (bkpy_green_cut(host, exception)) {
+        bk_exchange_warn(x, "request-cut", BK_STR("cut off at the end of --graceful-timeout"));
+        if (!bk_answer_sent(x))
+            answer_text(x, 503, BK_STR("The server is stopping.\n"));
     } else if (!answer_client(host, x, exception)) {
         fail(host, x, exception);
     }

@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "green.h"
+
 struct bkpy_host *
 bkpy_host_new(PyObject *module, struct bk_worker *worker)
 {
@@ -36,6 +38,7 @@ bkpy_host_clear(struct bkpy_host *host)
     host->log_count = 0;
     bkpy_environ_release(&host->environ);
     bkpy_memo_release(&host->memo);
+    bkpy_green_clear(host);
 }
 
 void
@@ -45,6 +48,7 @@ bkpy_host_unref(struct bkpy_host *host)
         return;
     bkpy_host_clear(host);
     bkpy_release_release(&host->release);
+    bkpy_green_release(host);
     Py_DECREF(host->module);
     PyMem_Free(host);
 }
@@ -58,6 +62,8 @@ bkpy_host_wait(struct bkpy_host *host, struct bk_exchange *x, enum bk_wait what)
             "only the thread that was called with this request may wait for its client");
         return -ECANCELED;
     }
+    if (host->green)
+        return bkpy_green_wait(host, x, what);
     for (;;) {
         int result;
         host->turning = true;

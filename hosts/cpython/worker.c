@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "allocator.h"
+#include "green.h"
 #include "title.h"
 
 #define WHY_ROOM 4096
@@ -129,50 +130,11 @@ worker_inherit(PyObject *type, PyObject *argument)
     return NULL;
 }
 
-// A value of a settings dict as text, new bytes object: str, True and False as on and off, numbers,
-// None as "".
-static PyObject *
-setting_text(PyObject *value)
-{
-    PyObject *text = value == Py_True    ? PyUnicode_FromString("on")
-                     : value == Py_False ? PyUnicode_FromString("off")
-                     : value == Py_None  ? PyUnicode_FromString("")
-                                         : PyObject_Str(value);
-    PyObject *bytes = text ? PyUnicode_EncodeFSDefault(text) : NULL;
-    Py_XDECREF(text);
-    if (bytes && strlen(PyBytes_AS_STRING(bytes)) != (size_t)PyBytes_GET_SIZE(bytes)) {
-        PyErr_SetString(PyExc_ValueError, "a setting contains a NUL");
-        Py_CLEAR(bytes);
-    }
-    return bytes;
-}
-
-// Appends key and value to `pairs` and keeps the objects that hold them alive in `owners`.
-static int
-add_pair(PyObject *owners, const char **pairs, unsigned *count, PyObject *key, PyObject *value)
-{
-    PyObject *key_bytes = setting_text(key), *value_bytes = key_bytes ? setting_text(value) : NULL;
-    int result = -1;
-    if (*count == PAIRS_MAX)
-        PyErr_SetString(PyExc_ValueError, "too many settings");
-    else if (value_bytes && PyList_Append(owners, key_bytes) == 0
-             && PyList_Append(owners, value_bytes) == 0)
-        result = 0;
-    if (result == 0) {
-        pairs[2 * *count] = PyBytes_AS_STRING(key_bytes);
-        pairs[2 * *count + 1] = PyBytes_AS_STRING(value_bytes);
-        ++*count;
-    }
-    Py_XDECREF(key_bytes);
-    Py_XDECREF(value_bytes);
-    return result;
-}
-
 static PyObject *
 worker_alone(PyObject *type, PyObject *settings)
 {
     struct bk_worker *worker = NULL;
-    PyObject *key, *value, *result = NULL, *owners = PyList_New(0);
+    PyObject *result = NULL, *owners = PyList_New(0);
     const char **pairs = PyMem_Malloc(sizeof(*pairs) * 2 * PAIRS_MAX);
     unsigned count = 0;
     char why[WHY_ROOM] = "";
@@ -182,16 +144,8 @@ worker_alone(PyObject *type, PyObject *settings)
         PyErr_SetString(PyExc_TypeError, "Worker.alone takes a dict of settings");
         goto out;
     }
-    for (Py_ssize_t at = 0; PyDict_Next(settings, &at, &key, &value);) {
-        bool many = PyList_Check(value) || PyTuple_Check(value);
-        PyObject *items = many ? PySequence_Tuple(value) : PyTuple_Pack(1, value);
-        for (Py_ssize_t i = 0; items && i < PyTuple_GET_SIZE(items); i++)
-            if (add_pair(owners, pairs, &count, key, PyTuple_GET_ITEM(items, i)) < 0)
-                Py_CLEAR(items);
-        if (!items)
-            goto out;
-        Py_DECREF(items);
-    }
+    if (bkpy_settings_read(settings, owners, pairs, PAIRS_MAX, &count) < 0)
+        goto out;
     int error = bk_worker_alone(pairs, count, &worker, why, sizeof(why));
     if (error >= 0)
         result = adopt((PyTypeObject *)type, worker, true);
@@ -457,8 +411,9 @@ prepare(struct bkpy_host *host, PyObject *app)
     return bkpy_environ_start(host);
 }
 
+// With `green` under gevent, see bkpy_green_serve.
 static PyObject *
-worker_serve(PyObject *self, PyObject *app)
+serve(PyObject *self, PyObject *app, PyObject *green)
 {
     struct bkpy_host *host = ((struct worker *)self)->host;
     if (!live(self))
@@ -473,7 +428,7 @@ worker_serve(PyObject *self, PyObject *app)
     Py_INCREF(self);
     int result = prepare(host, app);
     if (result == 0)
-        result = serve_loop(host);
+        result = green ? bkpy_green_serve(host, self, green) : serve_loop(host);
     if (result == 0 && host->leaving) {
         bkpy_exception_raise(host->leaving);
         host->leaving = NULL;
@@ -492,6 +447,21 @@ worker_serve(PyObject *self, PyObject *app)
     if (result < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_serve(PyObject *self, PyObject *app)
+{
+    return serve(self, app, NULL);
+}
+
+static PyObject *
+worker_serve_green(PyObject *self, PyObject *args)
+{
+    PyObject *app, *green;
+    return PyArg_ParseTuple(args, "OO!:serve_green", &app, &PyTuple_Type, &green)
+               ? serve(self, app, green)
+               : NULL;
 }
 
 // 0 when the engine is drained (or this is a forked child), -1 with an exception of a signal
@@ -551,6 +521,9 @@ static PyMethodDef methods[] = {
     {"booting", worker_booting, METH_O, "booting(text): still importing, at this Python stack."},
     {"ready", worker_ready, METH_O, "ready(facts): open the doors and tell the master."},
     {"serve", worker_serve, METH_O, "serve(app): run a WSGI application until told to stop."},
+    {"serve_green", worker_serve_green, METH_VARARGS,
+     "serve_green(app, (hub, make, most, again, over, wait)): the same with a greenlet per request; "
+     "see gevent_worker.py."},
     {"stop", (PyCFunction)(void (*)(void))worker_stop, METH_VARARGS | METH_KEYWORDS,
      "stop(quick=False): finish what runs and leave serve(); quick: leave at once."},
     {"abandon", worker_abandon, METH_NOARGS,

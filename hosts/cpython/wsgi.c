@@ -4,6 +4,8 @@
 
 #include <errno.h>
 
+#include "green.h"
+
 #define LEND_ABOVE 4096  // the engine copies what is shorter (BK_COPY_MAX)
 
 static PyObject *call_app(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
@@ -23,6 +25,8 @@ bkpy_wsgi_run(struct bkpy_host *host, struct bk_exchange *x)
         bkpy_failure_answer(host, x);
     if (bk_unlikely(host->log_count) && dict)
         note_atoms(host, x, dict);
+    if (bk_unlikely(bk_exchange_note(x)->object != NULL))
+        bkpy_green_forsake(host, x);
     if (bk_likely(host->engine != NULL))  // else: a forked child, see serve()
         bk_exchange_commit(x);
     if (result)

@@ -16,6 +16,7 @@ from .procs import SLOW, until
 from .wire import Conn, get, request
 
 PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
+CLASS = os.environ.get("BARKEEP_TEST_CLASS")  # runs a WSGI suite under another worker class
 PRELOAD = os.environ.get("BARKEEP_TEST_PRELOAD")  # libasan for a sanitizer build
 APPS = Path(__file__).resolve().parent.parent / "apps"
 
@@ -39,6 +40,8 @@ class Server:
         self.command += [word for one in binds for word in ("--bind", one)]
         if workers is not None and workers != 1:
             self.command += ["--workers", str(workers)]
+        if CLASS and not {"-k", "--worker-class"} & set(options):
+            self.command += ["-k", CLASS]
         self.command += [str(option) for option in options] + ([app] if app else [])
         self.command = [str(word) for word in self.command]
         self.env = self.environment(env or {})
@@ -91,6 +94,8 @@ class Server:
         self.addresses = [self.address_of(text) for text in re.findall(r"(?:https?://|unix:)[^\s,]+", found["where"])]
         self.baseline = {}
         until(lambda: len(self.workers()) == self.workers_wanted, seconds, f"{self.workers_wanted} workers\n{self.log}")
+        if CLASS == "gevent":  # the loop's descriptors are opened after the ready line
+            until(lambda: all("anon_inode:[timerfd]" in procs.fd_kinds(pid) for pid in self.workers()), seconds, "gevent's loop")
         self.note_baseline()
 
     @staticmethod
