@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "config/messages.h"
 #include "host/host.h"
 #include "proto/target.h"
@@ -18,6 +19,17 @@
 struct fake_script fake_script;
 
 static const char *const atoms[] = {"REMOTE_USER", "app.note"};
+
+// The host's clock (the linker wraps it) is the real one and what scripts skip by "then_idle".
+static uint64_t skipped_ns;
+uint64_t __real_bk_clock_mono(void);
+uint64_t __wrap_bk_clock_mono(void);
+
+uint64_t
+__wrap_bk_clock_mono(void)
+{
+    return __real_bk_clock_mono() + skipped_ns;
+}
 
 static long
 number(PyObject *dict, const char *key, long otherwise)
@@ -132,6 +144,7 @@ load(struct bk_engine *engine)
     x->call.body_buffered = number(request, "buffered", 1);
     x->call.has_body = (x->head.flags & BK_HEAD_CHUNKED) || x->head.content_length > 0;
     load_body(x, PyDict_GetItemString(request, "body"));
+    skipped_ns += (uint64_t)number(request, "then_idle", 0) * BK_SEC;
     x->body_error = (int)number(request, "body_error", 0);
     x->gone_after = number(request, "gone_after", -1);
     x->gone = x->gone_after == 0;

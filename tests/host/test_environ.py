@@ -197,6 +197,13 @@ class Memo(unittest.TestCase):
         requests = [request("/", [f"A: {n % 2}"], connection=7 + 512 * (n % 2)) for n in range(10)]
         self.assertEqual(self.both(requests), 0)
 
+    def test_idle_connections_are_forgotten_after_five_seconds(self):
+        for idle, hits in ((4, 2), (6, 1)):  # seconds between the third request and the fourth
+            requests = [request("/", ["A: 1"], connection=5, then_idle=idle if n == 2 else 0) for n in range(4)]
+            self.assertEqual(self.both(requests), hits)
+            requests[2:2] = [request("/", ["A: 1"], connection=6)] * 2  # others keep theirs only while they come
+            self.assertEqual(self.both(requests), hits)
+
     def test_random_traffic(self):
         pick = random.Random(20261121)
         fields = [[], ["A: 1"], ["A: 1", "A: 2"], ["Cookie: a", "Cookie: b"], ["User-Agent: x", "Accept: */*"], ["X_Y: 1"],
