@@ -4,7 +4,8 @@
 // GIL=on: a mutex stands for the interpreter's lock, held where an application would hold it.
 // Paths: / hello; /id?N the number; /hog?MS sleeps with the lock; /echo the request body; /stream?N
 // chunks of 1 KiB; /big?N bytes at once; /lent the same, lent; /slow?MS; /fail an application
-// error; /head what the head said.
+// error; /head what the head said. LOOP=on: like a host with a loop of its own, which never waits;
+// needed for more than one of the WebSocket sessions of websocket.h in a thread.
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,12 +16,13 @@
 
 #include "base/panic.h"
 #include "host/host.h"
+#include "websocket.h"
 #include "worker/worker.h"
 
 #define THREADS_MAX 256
 
 static struct bk_worker *the_worker;
-static bool has_lock;
+static bool has_lock, is_loop;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
@@ -36,8 +38,9 @@ release(void *host, void *token)
     free(token);
 }
 
-static const struct bk_host_ops ops = {
-    .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .release = release};
+static struct bk_host_ops ops = {
+    .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .flags = BK_HOST_WEBSOCKET,
+    .release = release};
 
 static void
 take_lock(void)
@@ -156,15 +159,21 @@ describe(struct bk_exchange *x)
     bk_answer_push(x, text, (size_t)n, NULL);
 }
 
+// Answers and commits; a session is committed when it ends.
 static void
 application(struct bk_exchange *x)
 {
+    struct bk_exchange_ref ref = bk_exchange_call(x)->ref;
     const struct bk_head *head = bk_exchange_call(x)->head;
     struct bk_str path = bk_head_str(head, head->path, head->path_len);
     char digits[24] = "";
     if (head->query_len && head->query_len < sizeof digits)
         memcpy(digits, head->base + head->query, head->query_len);
     unsigned long number = strtoul(digits, NULL, 10);
+    if (bk_exchange_call(x)->websocket) {
+        null_websocket(x, path, number, is_loop);
+        return;
+    }
     if (bk_str_equal(path, BK_STR("/echo")))
         echo(x);
     else if (bk_str_equal(path, BK_STR("/stream")))
@@ -188,6 +197,24 @@ application(struct bk_exchange *x)
         describe(x);
     else
         hello(x);
+    BK_ASSERT(bk_exchange_at(bk_worker_engine(the_worker), ref) == x);  // nobody else had it
+    bk_exchange_commit(x);
+}
+
+// Waits for nothing but the next turn: sessions resume by events.
+static void
+serve_as_loop(struct bk_engine *engine)
+{
+    int flags;
+    do {
+        struct bk_exchange *x;
+        struct bk_event event;
+        flags = bk_engine_turn(engine, -1);
+        while ((x = bk_engine_next(engine)))
+            application(x);
+        while (bk_engine_event(engine, &event))
+            null_websocket_event(engine, &event);
+    } while (!(flags & BK_TURN_STOP));
 }
 
 static void *
@@ -199,10 +226,7 @@ serve(void *number)
     while (!(bk_engine_turn_as(engine, me, -1) & BK_TURN_STOP)) {
         take_lock();
         while ((x = bk_engine_next_as(engine, me))) {
-            struct bk_exchange_ref ref = bk_exchange_call(x)->ref;
             application(x);
-            BK_ASSERT(bk_exchange_at(engine, ref) == x);  // nobody else had it meanwhile
-            bk_exchange_commit(x);
         }
         drop_lock();
     }
@@ -226,6 +250,11 @@ main(int argc, char **argv)
             has_lock = true;
             continue;
         }
+        if (strcmp(argv[i], "LOOP") == 0) {
+            is_loop = true;
+            ops.flags |= BK_HOST_LOOP;
+            continue;
+        }
         pairs[2 * count] = argv[i];
         pairs[2 * count++ + 1] = sign + 1;
     }
@@ -242,6 +271,11 @@ main(int argc, char **argv)
     struct bk_str address = bk_worker_address(the_worker);
     printf("listening on %.*s\n", (int)address.len, address.at);
     fflush(stdout);
+    if (is_loop) {
+        serve_as_loop(engine);
+        bk_worker_free(the_worker);
+        return 0;
+    }
     unsigned threads = (unsigned)atoi(bk_worker_setting(the_worker, "threads").at);
     if (bk_worker_threads(the_worker, threads) < 0)
         return 1;

@@ -134,7 +134,8 @@ uint64_t bk_body_tell(const struct bk_exchange *x);
 enum bk_wait {
     BK_WAIT_BODY = 1,
     BK_WAIT_DRAIN = 2,
-    BK_WAIT_GONE = 4,  // bk_exchange_watch only
+    BK_WAIT_GONE = 4,     // bk_exchange_watch only
+    BK_WAIT_MESSAGE = 8,  // bk_ws_receive has something; true at once for what is no session
 };
 // Blocks the calling thread until body bytes (or its end or an error) are there, or the output has
 // drained below half of the high-water mark. The engine goes on meanwhile. Call without the GIL. 0,
@@ -231,7 +232,7 @@ void bk_exchange_log_environ(struct bk_exchange *x, unsigned index, struct bk_st
 //
 //     while ((n = bk_ws_receive(x, &message)) == 1) ...;   // -EAGAIN: come back on BK_WAIT_MESSAGE
 //
-// On the engine's thread only. None of these calls kills the exchange.
+// None of these calls kills the exchange.
 
 enum bk_ws_kind { BK_WS_TEXT = 1, BK_WS_BINARY = 2 };  // the opcodes
 

@@ -123,7 +123,7 @@ bk__access_log_write(struct bk_exchange *x)
         bk_log_record(&record);
         return;
     }
-    bool slow = log->slow && x->started && x->committed - x->started > log->slow;
+    bool slow = log->slow && x->started && !x->ws && x->committed - x->started > log->slow;
     bool failed = x->answer.status >= 500 &&
                   !x->key;  // with a key the failure has its own line already
     if (bk_likely(!slow && !failed))
@@ -216,6 +216,8 @@ put_answer_field(struct line *line, const struct bk_exchange *x, struct bk_str n
 static uint64_t
 body_bytes(const struct bk_exchange *x)
 {
+    if (x->ws)
+        return x->answer.pushed;  // payload of the messages sent
     if (x->head.method_id == BK_METHOD_HEAD || bk_status_bodiless(x->answer.status))
         return 0;
     return x->answer.has_length && x->answer.pushed > x->answer.length ? x->answer.length

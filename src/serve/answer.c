@@ -144,6 +144,12 @@ append_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
     return 0;
 }
 
+int
+bk__answer_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
+{
+    return append_line(x, name, value);
+}
+
 bool
 bk_answer_begun(const struct bk_exchange *x)
 {
@@ -190,7 +196,7 @@ static int
 push(struct bk_exchange *x, const void *data, size_t len, void *token)
 {
     struct bk_answer *answer = &x->answer;
-    int error = bk_exchange_gone(x) ? -EPIPE : 0;
+    int error = bk_exchange_gone(x) ? -EPIPE : x->ws ? -EALREADY : 0;
     if (!error)
         len = clip(x, len);
     if (error || len == 0) {

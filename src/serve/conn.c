@@ -11,6 +11,7 @@
 #include "base/panic.h"
 #include "serve/engine.h"
 #include "serve/receive.h"
+#include "serve/to_ws.h"
 
 #define LINGER (2 * BK_SEC)
 #define DRAIN_SILENCE                                                                              \
@@ -82,7 +83,9 @@ on_ready(struct bk_watch *watch, uint32_t events)
         conn->writable = true;
         struct bk_exchange *x = conn->exchange;
         if (x && x->flowing && x->out.first) {
-            if (x->state == BK_EXCHANGE_SENDING)
+            if (x->ws)
+                bk__to_ws_writable(conn);
+            else if (x->state == BK_EXCHANGE_SENDING)
                 bk__transmit_finish(x);
             else if (bk__transmit_some(x) < 0)
                 bk__conn_close(conn);
@@ -200,6 +203,7 @@ step_timeout(const struct bk_conn *conn)
         return LINGER;
     case BK_STEP_QUEUED:
     case BK_STEP_APP:
+    case BK_STEP_SOCKET:
         break;
     }
     return 0;
@@ -262,6 +266,9 @@ on_timer(struct bk_timer *timer)
     case BK_STEP_APP:
         return;  // left over from an earlier step: these two wait for the application, not for the
                  // peer
+    case BK_STEP_SOCKET:
+        bk__to_ws_timer(conn);
+        return;
     case BK_STEP_LINGER:
         break;
     }
@@ -282,6 +289,10 @@ bk__conn_drain_all(struct bk_engine *engine)
     for (struct bk_list *node = engine->conns.next; node != &engine->conns; node = next) {
         next = node->next;
         struct bk_conn *conn = BK_OUTER(node, struct bk_conn, node);
+        if (conn->step == BK_STEP_SOCKET) {
+            bk__to_ws_stop(conn);
+            continue;
+        }
         if (conn->readable || conn->in_len > conn->in_at)
             continue;
         if (conn->step == BK_STEP_IDLE && engine->idle_until > engine->loop.now)

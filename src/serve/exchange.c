@@ -8,6 +8,7 @@
 
 #include "base/panic.h"
 #include "serve/engine.h"
+#include "serve/to_ws.h"
 
 static int grow(struct bk_engine *engine);
 static void take_over_block(struct bk_exchange *x, struct bk_conn *conn);
@@ -103,6 +104,9 @@ bk__exchange_free(struct bk_exchange *x)
     if (bk_unlikely(x->out.first))
         bk__out_drop(x);
     bk__body_release(x);
+    if (bk_unlikely(x->ws))
+        bk__to_ws_free(x->ws);
+    x->ws = NULL;
     bk_arena_release(&x->arena);
     give_back_block(x);
     x->conn = NULL;

@@ -15,6 +15,7 @@
 
 struct bk_conn;
 struct bk_engine;
+struct bk_ws;
 
 enum bk_exchange_state {
     BK_EXCHANGE_FREE,
@@ -79,6 +80,7 @@ struct bk_exchange {
         uint16_t family, port;
         unsigned char bytes[16];
     } peer;
+    struct bk_ws *ws;  // owns: the WebSocket session, NULL before bk_ws_accept
     const char *key;  // [key] of a refusal or failure, a literal
     const char *why;  // reason for the log, a literal
     struct bk_field fields[BK_FIELDS_MAX];
@@ -110,6 +112,9 @@ bk__exchange_stir(struct bk_exchange *x)
     if (bk_unlikely(x->wishes))
         bk__hosted_stir(x);
 }
+
+// answer.c: a finished line behind the answer's fields, checked by the caller.
+int bk__answer_line(struct bk_exchange *x, struct bk_str name, struct bk_str value) BK_MUST_CHECK;
 
 // guard.c: policies on a complete head; 0, or -EPROTO with *fault.
 int bk__guard_check(struct bk_exchange *x, struct bk_fault *fault) BK_MUST_CHECK;

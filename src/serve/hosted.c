@@ -6,6 +6,7 @@
 #include "base/clock.h"
 #include "loop/guests.h"
 #include "serve/engine.h"
+#include "serve/to_ws.h"
 
 static void on_gate(struct bk_timer *timer);
 
@@ -35,7 +36,7 @@ bk_exchange_watch(struct bk_exchange *x, unsigned what)
     struct bk_conn *conn = x->conn;
     bk_list_remove(&x->stirred);
     x->wishes = already ? 0 : (uint8_t)what;
-    if (!conn || already)
+    if (!conn || already || x->ws)  // a session has clocks of its own
         return already;
     enum bk_step step = what & BK_WAIT_BODY    ? BK_STEP_BODY
                         : what & BK_WAIT_DRAIN ? BK_STEP_SEND
@@ -64,6 +65,8 @@ bk__exchange_fulfilled(const struct bk_exchange *x, unsigned wishes)
         now |= BK_WAIT_DRAIN;
     if (x->conn->request_done && x->conn->eof)
         now |= BK_WAIT_GONE;
+    if (!x->ws || bk__to_ws_ready(x))
+        now |= BK_WAIT_MESSAGE;
     return now & wishes;
 }
 
@@ -89,7 +92,7 @@ bk_engine_event(struct bk_engine *engine, struct bk_event *ret)
         if (!what)
             continue;
         x->wishes = 0;
-        if (x->conn)
+        if (x->conn && !x->ws)
             x->conn->step = BK_STEP_APP;
         *ret = (struct bk_event){{x->index, x->generation}, what};
         return true;

@@ -129,6 +129,20 @@ bk__out_prepend(struct bk_exchange *x, const char *at, size_t len)
 }
 
 int
+bk__out_give(struct bk_exchange *x, char *block, size_t len)
+{
+    struct bk_part *part = new_part(x, BK_PART_BYTES);
+    if (!part)
+        return -ENOMEM;
+    part->at = block;
+    part->len = len;
+    part->token = block;
+    append(&x->out, part);
+    x->out.queued += len;
+    return 0;
+}
+
+int
 bk__out_lend(struct bk_exchange *x, const void *data, size_t len, void *token)
 {
     struct bk_part *part = new_part(x, BK_PART_LENT);

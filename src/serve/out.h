@@ -47,6 +47,8 @@ int bk__out_copy(struct bk_exchange *x, const void *data, size_t len);
 // Puts `len` bytes in front of everything queued. They are in the headroom or live as long as the
 // exchange.
 int bk__out_prepend(struct bk_exchange *x, const char *at, size_t len);
+// Takes over a malloc'ed block of `len` bytes; -ENOMEM (not taken then).
+int bk__out_give(struct bk_exchange *x, char *block, size_t len) BK_MUST_CHECK;
 // Lent until released; -ENOMEM (nothing taken then).
 int bk__out_lend(struct bk_exchange *x, const void *data, size_t len, void *token);
 int bk__out_file(struct bk_exchange *x, int fd, off_t offset, uint64_t len);

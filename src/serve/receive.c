@@ -8,6 +8,7 @@
 
 #include "base/panic.h"
 #include "serve/engine.h"
+#include "serve/to_ws.h"
 
 #define SMALL_HEAD 1024  // an unfinished head up to half of this does not keep a whole block
 #define LINGER_BYTES (1024 * 1024)
@@ -27,6 +28,8 @@ bk__receive(struct bk_conn *conn)
         return;
     if (conn->step == BK_STEP_LINGER)
         read_linger(conn);
+    else if (conn->step == BK_STEP_SOCKET)
+        bk__to_ws_receive(conn);
     else if (conn->skipping)
         skip_body(conn);
     else if (!conn->exchange)
@@ -180,7 +183,7 @@ start_exchange(struct bk_conn *conn, struct bk_exchange *x)
 {
     struct bk_fault fault = {0};
     conn->request_done = false;
-    if (bk__guard_check(x, &fault) < 0) {
+    if (bk__guard_check(x, &fault) < 0 || bk__to_ws_check(x, &fault) < 0) {
         bk__conn_refuse(conn, &fault);
         return 0;
     }

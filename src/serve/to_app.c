@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/panic.h"
 #include "serve/engine.h"
+#include "serve/to_ws.h"
 
 static void refuse(struct bk_exchange *x, const char *why);
 static unsigned running_count(const struct bk_engine *engine);
@@ -245,6 +246,10 @@ finish(struct bk_exchange *x)
     struct bk_answer *answer = &x->answer;
     if (bk_unlikely(x->gone)) {
         bk__wrapup(x);
+        return;
+    }
+    if (bk_unlikely(x->ws)) {
+        bk__to_ws_commit(x);
         return;
     }
     if (bk_unlikely(!answer->begun))

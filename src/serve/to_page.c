@@ -51,6 +51,9 @@ bk__to_page_fill(struct bk_exchange *x, int status, const char *why)
     if (status == 503 &&
         bk_answer_field(x, BK_STR("Retry-After"), BK_STR("1"), &refused) < 0)
         return;
+    if (status == 426 && (bk__answer_line(x, BK_STR("Upgrade"), BK_STR("websocket")) < 0 ||
+                          bk__answer_line(x, BK_STR("Sec-WebSocket-Version"), BK_STR("13")) < 0))
+        return;
     if (bk_answer_push(x, body, (size_t)len, NULL) < 0)
         x->answer.failed = true;
 }

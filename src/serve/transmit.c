@@ -85,6 +85,7 @@ may_keep(const struct bk_exchange *x)
     const struct bk_conn *conn = x->conn;
     const struct bk_engine *engine = x->engine;
     if (!conn || !(x->head.flags & BK_HEAD_KEEP_ALIVE) || x->refused || conn->closing ||
+        x->call.websocket ||  // what follows a handshake is no request
         bk_engine_is_stopping(engine) || engine->config->keep_alive == 0)
         return false;
     if (bk_likely(conn->request_done))
@@ -110,7 +111,7 @@ bk__transmit_some(struct bk_exchange *x)
         if (n == -EAGAIN) {
             if (!conn->job)
                 bk__conn_watch_out(conn);
-            if (conn->step != BK_STEP_SEND && x->state == BK_EXCHANGE_SENDING)
+            if (conn->step != BK_STEP_SEND && x->state == BK_EXCHANGE_SENDING && !x->ws)
                 bk__conn_set_step(conn, BK_STEP_SEND);
             return 1;
         }

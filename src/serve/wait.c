@@ -76,7 +76,7 @@ begin(struct bk_exchange *x, unsigned what)
     if (bk_exchange_gone(x) || bk__exchange_fulfilled(x, what))
         return true;
     enum bk_step step = what & BK_WAIT_BODY ? BK_STEP_BODY : BK_STEP_SEND;
-    if (x->conn->step != step)
+    if (x->conn->step != step && !x->ws)  // a session has clocks of its own
         bk__conn_set_step(x->conn, step);
     x->wishes = (uint8_t)what;
     return false;
@@ -93,7 +93,7 @@ void
 bk__exchange_wait_over(struct bk_exchange *x)
 {
     x->wishes = 0;
-    if (x->conn && x->state == BK_EXCHANGE_RUNNING)
+    if (x->conn && x->state == BK_EXCHANGE_RUNNING && !x->ws)
         x->conn->step = BK_STEP_APP;
     if (!x->engine->baton)
         return;
