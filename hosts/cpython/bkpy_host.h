@@ -1,8 +1,6 @@
-// What one Worker object and the objects of its requests share. Plain C, counted: Python objects that outlive the
-// Worker
-// (a kept wsgi.input, say) still find a host that answers "over". Everything here is touched with the GIL held,
-// except
-// where it says otherwise.
+// What one thread that runs the application shares with the objects of its requests; the Worker object has the first.
+// Plain C, counted: Python objects that outlive the Worker (a kept wsgi.input, say) still find a host that answers
+// "over". Everything here is touched with the GIL held, except where it says otherwise.
 #pragma once
 
 #include "module.h"
@@ -23,6 +21,9 @@ struct bkpy_host {
     PyObject *module;          // ref
     struct bk_worker *worker;  // borrows the Worker object; NULL once that is gone
     struct bk_engine *engine;  // borrows worker; NULL once that is gone, and in a forked child
+    struct bkpy_host *first;   // borrows: the Worker's own, which the others belong to
+    struct bkpy_host *next;    // the next thread's; the Worker object has a reference to each
+    unsigned number, threads;  // of this thread, from 1, and of all that run the application
     unsigned long thread;      // the thread that serves; 0: none does
     bool turning;              // the engine works on this thread's behalf without the GIL
     bool alone;                // no master: Ctrl-C and sys.exit() end serve()
@@ -108,6 +109,13 @@ PyObject *bkpy_errors_new(struct bkpy_state *state);
 // file_wrapper.c: the answer is a wsgi.file_wrapper. 1: sent as a file range, 0: has to be iterated, -1 with an
 // exception.
 int bkpy_file_wrapper_send(struct bkpy_host *host, struct bk_exchange *x, PyObject *wrapper);
+// serving.c: tells the engine how many threads there will be; serve() does it at the latest. -1 with an exception.
+int bkpy_serving_begin(struct bkpy_host *host);
+// serving.c: runs the application until the engine is drained; with `green` under gevent, see bkpy_green_serve. -1 with
+// an exception.
+int bkpy_serving_run(PyObject *worker, struct bkpy_host *host, PyObject *app, PyObject *green);
+// serving.c: (number, app), what one of several threads does.
+PyObject *bkpy_serving_thread(struct bkpy_host *first, PyObject *args);
 // wsgi.c: runs one exchange through the application and commits it. Never leaves an exception pending: one that shall
 // end the
 // worker is in host->leaving.

@@ -379,7 +379,7 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
         {words[BKPY_WORD_WSGI_VERSION], version},
         {words[BKPY_WORD_WSGI_URL_SCHEME], words[https ? BKPY_WORD_HTTPS : BKPY_WORD_HTTP]},
         {words[BKPY_WORD_WSGI_ERRORS], host->environ.errors},
-        {words[BKPY_WORD_WSGI_MULTITHREAD], Py_False},
+        {words[BKPY_WORD_WSGI_MULTITHREAD], host->threads > 1 ? Py_True : Py_False},
         {words[BKPY_WORD_WSGI_MULTIPROCESS], several},
         {words[BKPY_WORD_WSGI_RUN_ONCE], Py_False},
         {words[BKPY_WORD_WSGI_INPUT_TERMINATED], Py_True},

@@ -178,6 +178,18 @@ bk_engine_next(struct bk_engine *engine)
 }
 
 int
+bk_engine_turn_as(struct bk_engine *engine, unsigned thread, int wait_ms)
+{
+    return bk_engine_turn(engine, wait_ms);
+}
+
+struct bk_exchange *
+bk_engine_next_as(struct bk_engine *engine, unsigned thread)
+{
+    return bk_engine_next(engine);
+}
+
+int
 bk_engine_attach(struct bk_engine *engine, const struct bk_host_ops *ops, void *host)
 {
     engine->ops = ops;

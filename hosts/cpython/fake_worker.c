@@ -119,6 +119,22 @@ bk_worker_ready(struct bk_worker *worker, struct bk_str facts)
     return 0;
 }
 
+int
+bk_worker_threads(struct bk_worker *worker, unsigned count)
+{
+    return 0;
+}
+
+void
+bk_worker_hold(struct bk_worker *worker, uint64_t *ret_token)
+{
+}
+
+void
+bk_worker_release(struct bk_worker *worker, uint64_t token)
+{
+}
+
 struct bk_engine *
 bk_worker_engine(struct bk_worker *worker)
 {

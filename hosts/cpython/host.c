@@ -19,6 +19,9 @@ bkpy_host_new(PyObject *module, struct bk_worker *worker)
     host->state = bkpy_module_state(module);
     host->worker = worker;
     host->engine = bk_worker_engine(worker);
+    host->first = host;
+    host->number = host->threads = 1;
+    host->memo.slot_count = BKPY_MEMO_SLOTS;
     return host;
 }
 
@@ -69,7 +72,7 @@ bkpy_host_wait(struct bkpy_host *host, struct bk_exchange *x, enum bk_wait what)
         host->turning = true;
         Py_BEGIN_ALLOW_THREADS result = bk_exchange_wait(x, what);
         Py_END_ALLOW_THREADS host->turning = false;
-        bkpy_release_drain(&host->release);
+        bkpy_release_drain(&host->first->release);
         if (result != -EINTR)
             return result;
         if (PyErr_CheckSignals() < 0)

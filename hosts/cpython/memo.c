@@ -32,7 +32,7 @@ forget(struct bkpy_memo *memo, struct bkpy_memo_slot *slot)
 void
 bkpy_memo_release(struct bkpy_memo *memo)
 {
-    for (unsigned i = 0; memo->slots && i < BKPY_MEMO_SLOTS; i++)
+    for (unsigned i = 0; memo->slots && i < memo->slot_count; i++)
         forget(memo, &memo->slots[i]);
     PyMem_Free(memo->slots);
     memo->slots = NULL;
@@ -63,13 +63,13 @@ bkpy_memo_slot(struct bkpy_host *host, struct bk_exchange *x, const struct bk_ca
 {
     struct bkpy_memo *memo = &host->memo;
     if (bk_unlikely(!memo->slots)) {
-        memo->slots = PyMem_Calloc(BKPY_MEMO_SLOTS, sizeof(*memo->slots));
+        memo->slots = PyMem_Calloc(memo->slot_count, sizeof(*memo->slots));
         if (!memo->slots) {
             PyErr_NoMemory();
             return NULL;
         }
     }
-    struct bkpy_memo_slot *slot = &memo->slots[call->connection % BKPY_MEMO_SLOTS];
+    struct bkpy_memo_slot *slot = &memo->slots[call->connection & (memo->slot_count - 1)];
     slot->used = memo->now;
     slot->fresh = slot->connection != call->connection || !slot->taken;
     if (bk_likely(!slot->fresh))
@@ -147,7 +147,7 @@ bkpy_memo_turn(struct bkpy_memo *memo)
     if (!memo->filled || memo->now < memo->next_sweep)
         return;
     memo->next_sweep = memo->now + UINT64_C(1000000000);
-    for (unsigned i = 0; i < BKPY_MEMO_SLOTS; i++)
+    for (unsigned i = 0; i < memo->slot_count; i++)
         if (memo->slots[i].taken && memo->slots[i].used + BKPY_MEMO_IDLE < memo->now)
             forget(memo, &memo->slots[i]);
 }

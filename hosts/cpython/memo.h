@@ -31,9 +31,10 @@ struct bkpy_memo_slot {
 
 struct bkpy_memo {
     bool on;                 // --header-memo
+    unsigned slot_count;     // power of two: the threads share BKPY_MEMO_SLOTS out among them
     unsigned filled;         // slots in use
     uint64_t now, next_sweep;
-    struct bkpy_memo_slot *slots;  // owns: BKPY_MEMO_SLOTS, made at the first request
+    struct bkpy_memo_slot *slots;  // owns: slot_count, made at the first request
     uint64_t hits, misses;
 };
 

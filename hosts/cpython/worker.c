@@ -6,8 +6,6 @@
 #include <pthread.h>
 
 #include "allocator.h"
-#include "green.h"
-#include "title.h"
 
 #define WHY_ROOM 4096
 #define PAIRS_MAX 4096
@@ -21,9 +19,14 @@ struct worker {
 // The one live worker of this process, for fork handlers, which get no argument.
 static _Atomic(struct bkpy_host *) alive;
 
-static int serve_loop(struct bkpy_host *host);
-
 // ---- life ---------------------------------------------------------------------------------------
+
+static void
+forget_engine(struct bkpy_host *first)
+{
+    for (struct bkpy_host *host = first; host; host = host->next)
+        host->engine = NULL;
+}
 
 // Async-signal-safe. The child keeps no descriptor of ours, and every object of this module finds
 // its request over.
@@ -33,14 +36,34 @@ in_child(void)
     struct bkpy_host *host = atomic_load(&alive);
     if (!host || !host->engine)
         return;
-    host->engine = NULL;
-    bk_worker_abandon(host->worker);
+    struct bk_worker *worker = host->worker;
+    forget_engine(host);
+    bk_worker_abandon(worker);
+}
+
+// Around fork() no thread may be in the middle of the engine's lists.
+static _Thread_local uint64_t hold;
+
+static void
+before_fork(void)
+{
+    struct bkpy_host *host = atomic_load(&alive);
+    if (host && host->engine)
+        bk_worker_hold(host->worker, &hold);
+}
+
+static void
+after_fork(void)
+{
+    struct bkpy_host *host = atomic_load(&alive);
+    if (host && host->engine)
+        bk_worker_release(host->worker, hold);
 }
 
 static void
 watch_forks(void)
 {
-    pthread_atfork(NULL, NULL, in_child);
+    pthread_atfork(before_fork, after_fork, in_child);
 }
 
 PyObject *
@@ -168,12 +191,15 @@ worker_dealloc(PyObject *self)
     bool abandoned = !host->engine;
     if (atomic_load(&alive) == host)
         atomic_store(&alive, NULL);
-    host->engine = NULL;
-    host->worker = NULL;
+    forget_engine(host);
     if (!abandoned)
         bk_worker_free(worker->worker);  // in a forked child the memory is left as it is
-    bkpy_host_clear(host);
-    bkpy_host_unref(host);
+    for (struct bkpy_host *next; host; host = next) {
+        next = host->next;
+        host->worker = NULL;
+        bkpy_host_clear(host);
+        bkpy_host_unref(host);
+    }
     PyObject_Free(self);
     Py_DECREF(type);
 }
@@ -373,7 +399,7 @@ worker_abandon(PyObject *self, PyObject *unused)
 {
     struct bkpy_host *host = ((struct worker *)self)->host;
     if (host->engine) {
-        host->engine = NULL;
+        forget_engine(host);
         bk_worker_abandon(((struct worker *)self)->worker);
     }
     Py_RETURN_NONE;
@@ -383,33 +409,15 @@ worker_abandon(PyObject *self, PyObject *unused)
 static PyObject *
 worker_memo(PyObject *self, void *unused)
 {
-    struct bkpy_memo *memo = &((struct worker *)self)->host->memo;
-    return Py_BuildValue("(KK)", (unsigned long long)memo->hits, (unsigned long long)memo->misses);
+    unsigned long long hits = 0, misses = 0;
+    for (struct bkpy_host *host = ((struct worker *)self)->host; host; host = host->next) {
+        hits += host->memo.hits;
+        misses += host->memo.misses;
+    }
+    return Py_BuildValue("(KK)", hits, misses);
 }
 
 // ---- serving ------------------------------------------------------------------------------------
-
-static int
-prepare(struct bkpy_host *host, PyObject *app)
-{
-    bkpy_host_clear(host);
-    host->app = Py_NewRef(app);
-    host->thread = PyThread_get_thread_ident();
-    unsigned count = bk_engine_log_environ_count(host->engine);
-    host->log_keys = PyMem_Calloc(count ? count : 1, sizeof(*host->log_keys));
-    if (!host->log_keys) {
-        PyErr_NoMemory();
-        return -1;
-    }
-    for (host->log_count = 0; host->log_count < count; host->log_count++) {
-        struct bk_str name = bk_engine_log_environ_name(host->engine, host->log_count);
-        host->log_keys[host->log_count] =
-            PyUnicode_DecodeLatin1(name.at, (Py_ssize_t)name.len, NULL);
-        if (!host->log_keys[host->log_count])
-            return -1;
-    }
-    return bkpy_environ_start(host);
-}
 
 // With `green` under gevent, see bkpy_green_serve.
 static PyObject *
@@ -426,23 +434,7 @@ serve(PyObject *self, PyObject *app, PyObject *green)
         return NULL;
     }
     Py_INCREF(self);
-    int result = prepare(host, app);
-    if (result == 0)
-        result = green ? bkpy_green_serve(host, self, green) : serve_loop(host);
-    if (result == 0 && host->leaving) {
-        bkpy_exception_raise(host->leaving);
-        host->leaving = NULL;
-        result = -1;
-    }
-    if (result == 0 && !host->engine) {  // the application forked, and its child came back to us
-        PyErr_SetNone(PyExc_SystemExit);
-        result = -1;
-    }
-    host->thread = 0;
-    bkpy_title_busy(false);
-    PyObject *error = bkpy_exception_take();  // dropping the application may run its code
-    bkpy_host_clear(host);
-    bkpy_exception_raise(error);
+    int result = bkpy_serving_run(self, host, app, green);
     Py_DECREF(self);
     if (result < 0)
         return NULL;
@@ -464,36 +456,19 @@ worker_serve_green(PyObject *self, PyObject *args)
                : NULL;
 }
 
-// 0 when the engine is drained (or this is a forked child), -1 with an exception of a signal
-// handler.
-static int
-serve_loop(struct bkpy_host *host)
+static PyObject *
+worker_threads(PyObject *self, PyObject *unused)
 {
-    struct bk_engine *engine = host->engine;
-    struct bk_exchange *x;
-    for (;;) {
-        int flags, wait_ms = host->memo.filled
-                                 ? 5000
-                                 : -1;  // idle connections are forgotten even when nothing happens
-        host->turning = true;
-        Py_BEGIN_ALLOW_THREADS flags = bk_engine_turn(engine, wait_ms);
-        Py_END_ALLOW_THREADS host->turning = false;
-        bkpy_release_drain(&host->release);
-        bkpy_memo_turn(&host->memo);
-        bool busy = false;
-        while (host->engine && (x = bk_engine_next(engine))) {
-            if (!busy)
-                bkpy_title_busy(busy = true);
-            bkpy_wsgi_run(host, x);
-        }
-        if (busy)
-            bkpy_title_busy(false);
-        // Always, not only on BK_TURN_SIGNAL: a signal may have come outside the wait.
-        if (PyErr_CheckSignals() < 0 && !bkpy_failure_signal(host))
-            return -1;
-        if (!host->engine || (flags & BK_TURN_STOP))
-            return 0;
-    }
+    struct bkpy_host *host = ((struct worker *)self)->host;
+    if (!live(self) || bkpy_serving_begin(host) < 0)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_run(PyObject *self, PyObject *args)
+{
+    return bkpy_serving_thread(((struct worker *)self)->host, args);
 }
 
 // ---- the type -----------------------------------------------------------------------------------
@@ -524,6 +499,9 @@ static PyMethodDef methods[] = {
     {"serve_green", worker_serve_green, METH_VARARGS,
      "serve_green(app, (hub, make, most, again, over, wait)): the same with a greenlet per request; "
      "see gevent_worker.py."},
+    {"threads", worker_threads, METH_NOARGS,
+     "threads(): serve() will run the application on --threads threads. Before ready()."},
+    {"_run", worker_run, METH_VARARGS, "_run(number, app): what serve() runs on its threads."},
     {"stop", (PyCFunction)(void (*)(void))worker_stop, METH_VARARGS | METH_KEYWORDS,
      "stop(quick=False): finish what runs and leave serve(); quick: leave at once."},
     {"abandon", worker_abandon, METH_NOARGS,

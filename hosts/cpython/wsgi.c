@@ -80,7 +80,7 @@ bkpy_wsgi_push(struct bkpy_host *host, struct bk_exchange *x, PyObject *item)
     size_t len = (size_t)PyBytes_GET_SIZE(item);
     struct bkpy_lent *token = NULL;
     if (len > LEND_ABOVE && PyBytes_CheckExact(item)) {
-        token = bkpy_release_lend(&host->release, item);
+        token = bkpy_release_lend(&host->first->release, item);
         if (!token)
             return -1;
     }

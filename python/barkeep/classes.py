@@ -43,6 +43,7 @@ def start(worker, loaded, name):
     """What comes before the doors open (the lifespan of an ASGI application). Returns the function that serves until the engine
     is drained; it raises what ends the process."""
     if name not in HOSTED:
+        worker.threads()
         return lambda: worker.serve(loaded.app)
     module = import_module(f".{name}_worker", __package__)
     return module.start(worker, loaded) if hasattr(module, "start") else lambda: module.serve(worker, loaded)

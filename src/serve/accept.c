@@ -28,6 +28,7 @@ struct view {
     uint64_t changes;
     uint32_t least;
     bool others;
+    bool ready;  // another one can take a connection and run its request at once
 };
 
 static void accept_batch(struct bk_engine *engine, struct bk_accept_listener *from);
@@ -41,6 +42,7 @@ static void on_pause_over(struct bk_timer *timer);
 static bool connection_waits(const struct bk_engine *engine);
 static struct view look_around(const struct bk_engine *engine);
 static void suspect_the_armed(struct bk_engine *engine);
+static int leave_it_to_others(struct bk_engine *engine);
 static int look_for_the_forgotten(struct bk_engine *engine);
 
 int
@@ -280,6 +282,8 @@ bk__accept_gate(struct bk_engine *engine)
     if (view.changes != accept->seen)
         accept->active_until = now + QUIET;
     accept->seen = view.changes;
+    if (bk_unlikely(engine->standing) && view.ready)
+        return leave_it_to_others(engine);
     bool level = engine->conn_count <= view.least + 1 + view.least / 8;
     if (accept->armed && !view.others) {
         return -1;
@@ -299,6 +303,23 @@ bk__accept_gate(struct bk_engine *engine)
             arm(engine, true);
             return look_for_the_forgotten(engine);
         }
+    }
+    return (int)((accept->tick - now + BK_MSEC - 1) / BK_MSEC);
+}
+
+// All threads are busy here, and elsewhere one is not: the listeners are out of this loop, unless
+// whoever should take a connection does not.
+static int
+leave_it_to_others(struct bk_engine *engine)
+{
+    struct bk_accept *accept = &engine->accept;
+    uint64_t now = engine->loop.now;
+    arm(engine, false);
+    if (now >= accept->tick) {
+        accept->tick = now + TICK;
+        accept->unaccepted = connection_waits(engine) ? accept->unaccepted + 1 : 0;
+        if (accept->unaccepted >= 2)
+            suspect_the_armed(engine);
     }
     return (int)((accept->tick - now + BK_MSEC - 1) / BK_MSEC);
 }
@@ -339,8 +360,11 @@ look_around(const struct bk_engine *engine)
         view.others = true;
         uint64_t turned = atomic_load_explicit(&slot->turned, memory_order_relaxed);
         bool waiting = atomic_load_explicit(&slot->waiting, memory_order_relaxed);
+        if (state == BK_SLOT_BUSY)
+            continue;
         if (turned == engine->accept.suspects[i] || (!waiting && turned + STALE < engine->loop.now))
             continue;
+        view.ready = true;
         view.least = count < view.least ? count : view.least;
     }
     return view;

@@ -18,6 +18,7 @@ static void look_at_pending(struct bk_engine *engine);
 static void obey(struct bk_engine *engine);
 static int turn_flags(const struct bk_engine *engine, int turned);
 static void woken(struct bk_loop *loop);
+static void show_standing(struct bk_engine *engine, bool standing);
 static int wait_for_events(struct bk_engine *engine, int wait_ms, bool nested);
 
 int
@@ -65,6 +66,8 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     if (engine->baton)
         bk__mailbox_empty(&engine->baton->mail);
     obey(engine);
+    if (bk_unlikely(engine->standing != (nested && engine->baton)))
+        show_standing(engine, nested);
     int gate_ms = bk__accept_gate(engine);
     if (gate_ms >= 0 && bk_unlikely(engine->polled))
         bk_timer_set(&engine->loop.wheel, &engine->gate_timer,
@@ -93,6 +96,16 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     if (bk_unlikely(engine->polled))
         bk__hosted_turned(engine);
     return turn_flags(engine, turned);
+}
+
+// Other workers leave the next connections to us or not, by our slot's state.
+static void
+show_standing(struct bk_engine *engine, bool standing)
+{
+    uint32_t from = standing ? BK_SLOT_IDLE : BK_SLOT_BUSY;
+    engine->standing = standing;
+    atomic_compare_exchange_strong(&engine->slot->state, &from,
+                                   standing ? BK_SLOT_BUSY : BK_SLOT_IDLE);
 }
 
 static int

@@ -77,6 +77,7 @@ struct bk_engine {
     _Atomic int order;                 // enum bk_order, set by any thread
     uint64_t idle_until;  // draining: from then on idle connections are closed
     bool draining, stopped, turning;
+    bool standing;         // all threads are busy: somebody turns the loop who will run nothing
     bool hosted;           // BK_HOST_LOOP: no call may wait
     bool stop_told;        // hosted: BK_TURN_STOP was returned; turns wait as asked again
     bool polled;           // a foreign loop polls the loop's fd

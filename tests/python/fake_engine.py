@@ -83,6 +83,9 @@ class Worker:
     def booting(self, text):
         self.note("booting", text)
 
+    def threads(self):
+        pass
+
     def ready(self, facts):
         self.note("ready", facts)
 
