@@ -21,7 +21,7 @@ bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret
         if (strcmp(pairs[2 * i], "nonsense") == 0) {
             snprintf(ret_why, why_room, "no setting 'nonsense'");
             free(worker);
-            return -ENOENT;
+            return -EINVAL;
         }
         if (asprintf(&worker->settings[worker->setting_count++], "%s=%s", pairs[2 * i],
                      pairs[2 * i + 1])

@@ -172,7 +172,7 @@ worker_alone(PyObject *type, PyObject *settings)
     int error = bk_worker_alone(pairs, count, &worker, why, sizeof(why));
     if (error >= 0)
         result = adopt((PyTypeObject *)type, worker, true);
-    else if (error == -EINVAL || error == -ENOENT)
+    else if (error == -EINVAL)
         PyErr_SetString(PyExc_ValueError, why[0] ? why : strerror(-error));
     else
         raise_os_error(error, why);

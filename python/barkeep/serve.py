@@ -104,6 +104,8 @@ def name_of(app):
 def serve(loaded, settings, began, ready=None):
     """Until stopped. Also what command.py does when a tracer keeps the command in this process."""
     from ._engine import Worker
+    if not settings.get("access_logfile") and at_terminal():
+        settings = {"access_logfile": "-", "access_logformat": "short", **settings}
     try:
         worker = Worker.alone(settings)
     except (OSError, ValueError) as error:
@@ -142,6 +144,13 @@ def say_start(loaded, server, began):
 def say(text):
     if sys.stderr is not None:
         print(text, file=sys.stderr, flush=True)
+
+
+def at_terminal():
+    try:
+        return sys.stdout.isatty()
+    except (AttributeError, ValueError):  # none, or closed
+        return False
 
 
 def version():

@@ -16,6 +16,7 @@
 #include "process/heritage.h"
 #include "process/logring.h"
 #include "serve/engine.h"
+#include "worker/alone_log.h"
 #include "worker/orders.h"
 #include "worker/watcher.h"
 
@@ -30,10 +31,11 @@ struct bk_worker {
     struct bk_orders *orders;      // owns; NULL when alone
     struct bk_watcher *watcher;    // owns; NULL before bk_worker_threads
     struct bk_engine *engine;      // owns
+    struct bk_alone_log alone_log;
     pthread_mutex_t log_lock;
     unsigned ring, number;
     int channel_fd;  // owns; -1 when alone
-    bool alone, abandoned;
+    bool alone, logs_alone, abandoned;
 };
 
 static int open_heritage(struct bk_worker *worker, int fd, char *ret_why, size_t room);
@@ -41,7 +43,6 @@ static int read_settings(struct bk_worker *worker);
 static int open_shared(struct bk_worker *worker);
 static int take_listeners(struct bk_worker *worker);
 static void log_to_ring(void *self, const struct bk_log_record *record);
-static void log_to_terminal(void *self, const struct bk_log_record *record);
 static int number_at(struct bk_str *rest, unsigned *ret);
 static void doors_closed(void *self);
 
@@ -219,12 +220,21 @@ bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret
                               "argument", &why);
         if (error < 0)
             snprintf(ret_why, why_room, "%s '%s': %s", pairs[2 * i], pairs[2 * i + 1], why);
+        error = error == -ENOENT ? -EINVAL : error;
     }
     if (error == 0 && (error = bk_segment_new(1, &worker->segment, &fd)) == 0) {
         close(fd);
         worker->slot = &worker->segment->slots[0];
         atomic_store(&worker->slot->worker, 1);
-        bk_log_to(log_to_terminal, worker);
+        const char *file;
+        error = bk_alone_log_open(&worker->alone_log, worker->config, &file);
+        if (error < 0)
+            snprintf(ret_why, why_room, "cannot log to '%s': %s", file,
+                     error == -ENOTSUP ? "only files and - in this process" : bk_err_name(-error));
+    }
+    if (error == 0) {
+        worker->logs_alone = true;
+        bk_log_to(bk_alone_log_write, &worker->alone_log);
         error = bk_engine_new(worker->config, worker->segment, worker->slot, &worker->engine);
     }
     if (error == 0)
@@ -284,6 +294,8 @@ bk_worker_free(struct bk_worker *worker)
     bk_orders_stop(worker->orders);
     bk_engine_free(worker->engine);
     bk_log_to(NULL, NULL);
+    if (worker->logs_alone)
+        bk_alone_log_close(&worker->alone_log);
     bk_logrings_free(worker->rings);
     bk_segment_free(worker->segment);
     bk_heritage_free(worker->heritage);
@@ -301,30 +313,6 @@ log_to_ring(void *self, const struct bk_log_record *record)
     pthread_mutex_lock(&worker->log_lock);
     if (bk_logring_put(worker->rings, worker->ring, record) < 0)
         bk_count(&worker->slot->counters.log_dropped, 1);
-    pthread_mutex_unlock(&worker->log_lock);
-}
-
-// barkeep.run: access lines to standard output, the rest to standard error.
-static void
-log_to_terminal(void *self, const struct bk_log_record *record)
-{
-    struct bk_worker *worker = self;
-    FILE *out = record->access ? stdout : stderr;
-    pthread_mutex_lock(&worker->log_lock);
-    if (!record->access)
-        fprintf(out, "barkeep: %s: ", bk_log_level_name(record->level));
-    fprintf(out, "%.*s", (int)record->text.len, record->text.at);
-    if (record->key.len)
-        fprintf(out, " [%.*s]", (int)record->key.len, record->key.at);
-    fputc('\n', out);
-    for (struct bk_str rest = record->detail; rest.len > 0;) {
-        const char *end = memchr(rest.at, '\n', rest.len);
-        size_t len = end ? (size_t)(end - rest.at) : rest.len;
-        fprintf(out, "  %.*s\n", (int)len, rest.at);
-        rest.at += len + (end != NULL);
-        rest.len -= len + (end != NULL);
-    }
-    fflush(out);
     pthread_mutex_unlock(&worker->log_lock);
 }
 

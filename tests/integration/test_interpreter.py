@@ -239,9 +239,36 @@ def test_run_stops_at_ctrl_c(place):
     with Terminal("script.py", cwd=place, command=PYTHON) as terminal:
         address = terminal.wait_text(r"serving app:application \(WSGI\) on (http://\S+)\n  python \S+ .*Ctrl-C stops\n")[1]
         assert json.load(urllib.request.urlopen(address))["argv"] == ["script.py"]
+        terminal.wait_text(r"\n200 GET / \d+ B \d+\.\d ms\n")
         terminal.type("\x03")
         assert terminal.ended() == 0
     assert terminal.text.endswith("stopped: 1 request, 0 errors\ngoes on\n")
+
+
+def test_log_files_of_run(place):
+    said = script(place, """
+        def raising(environ, start_response):
+            raise LookupError("of the view")
+
+        def ready(server):
+            def visit():
+                with contextlib.suppress(urllib.error.HTTPError):
+                    urllib.request.urlopen(server.address)
+                server.stop()
+            threading.Thread(target=visit).start()
+
+        import contextlib, threading, urllib.request
+        barkeep.run(raising, bind="127.0.0.1:0", ready=ready, access_logfile="access.log", error_logfile="error.log")
+        for name in ("nowhere/access.log", "syslog"):
+            try:
+                barkeep.run(raising, bind="127.0.0.1:0", access_logfile=name)
+            except OSError as error:
+                print(error)
+    """)
+    assert said.stdout.splitlines() == ["[Errno 2] cannot log to 'nowhere/access.log': ENOENT",
+                                        "[Errno 95] cannot log to 'syslog': only files and - in this process"], said.stderr
+    assert '"GET / HTTP/1.1" 500 ' in (place / "access.log").read_text()
+    assert "LookupError: of the view" in (place / "error.log").read_text() and "LookupError" not in said.stderr
 
 
 def test_run_reports_what_is_wrong(place):
