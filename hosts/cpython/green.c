@@ -13,22 +13,25 @@
 #include "greenlets.h"
 #include "title.h"
 
+// How far the end has come; as bk_engine_stopping counts.
+enum stage { STAGE_SERVING, STAGE_DRAINING, STAGE_QUITTING, STAGE_OVER };
+
 struct bkpy_green {
     struct bkpy_greenlets greenlets;
     PyObject *hub;        // ref: the greenlet that runs gevent's loop
     PyObject *run;        // ref: what a request's greenlet runs
     PyObject *make;       // ref: class gevent.Greenlet; NULL: plain greenlets
     PyObject *again;      // ref: called without arguments, it has the hub call turn soon
-    PyObject *over;       // ref: called once, when the engine is drained
+    PyObject *tell;       // ref: called with each stage of the end
     PyObject *context;    // ref: context variables each request starts with
     PyObject *suspended;  // ref: set of requests' greenlets that wait for something
-    PyObject
-        *orphans;     // ref: list of greenlets that waited for the client of a request that is over
-    PyObject *fresh;  // borrows: the greenlet that `start` has switched to
+    PyObject *orphans;    // ref: list of greenlets that waited for a client whose request is over
+    PyObject *fresh;      // borrows: the greenlet that `start` has switched to
     struct bk_exchange *next;  // the exchange for it
     unsigned running, most;
-    bool cutting;  // those that are left are being killed, the server stops
-    bool held;     // there may be more in the run queue, as soon as one is over
+    unsigned stage;  // enum stage, as far as it was told
+    bool cutting;    // those that are left are being killed, the server stops
+    bool held;       // there may be more in the run queue, as soon as one is over
 };
 
 static PyObject *turn(struct bkpy_host *host);
@@ -36,6 +39,7 @@ static PyObject *run(struct bkpy_host *host);
 static int start(struct bkpy_host *host, struct bk_exchange *x);
 static int resume(struct bkpy_host *host, struct bk_exchange *x);
 static int resume_orphans(struct bkpy_green *green);
+static int tell(struct bkpy_host *host, unsigned stage);
 static int call(PyObject *function);
 
 // ---- begin and end ------------------------------------------------------------------------------
@@ -82,21 +86,22 @@ begin(struct bkpy_host *host, PyObject *worker, PyObject *options, PyObject **re
                                            .name = "cpython",
                                            .flags = BK_HOST_LOOP,
                                            .release = bkpy_release_back};
-    PyObject *hub, *make, *again, *over;
+    PyObject *hub, *make, *again, *tell;
     unsigned most;
+    bkpy_green_release(host);
     struct bkpy_green *green = PyMem_Calloc(1, sizeof(*green));
     if (!green) {
         PyErr_NoMemory();
         return -1;
     }
     host->green = green;
-    if (!PyArg_ParseTuple(options, "OOIOOO", &hub, &make, &most, &again, &over, ret_wait)
+    if (!PyArg_ParseTuple(options, "OOIOOO", &hub, &make, &most, &again, &tell, ret_wait)
         || bkpy_greenlets_find(&green->greenlets) < 0)
         return -1;
     green->hub = Py_NewRef(hub);
     green->make = make == Py_None ? NULL : Py_NewRef(make);
     green->again = Py_NewRef(again);
-    green->over = Py_NewRef(over);
+    green->tell = Py_NewRef(tell);
     green->most = most;
     green->run = PyCFunction_New(&call_run_def, worker);
     green->context = PyContext_CopyCurrent();
@@ -138,7 +143,7 @@ bkpy_green_clear(struct bkpy_host *host)
     Py_CLEAR(green->run);
     Py_CLEAR(green->make);
     Py_CLEAR(green->again);
-    Py_CLEAR(green->over);
+    Py_CLEAR(green->tell);
     Py_CLEAR(green->suspended);
     Py_CLEAR(green->orphans);
 }
@@ -165,7 +170,7 @@ turn(struct bkpy_host *host)
     struct bk_exchange *x;
     struct bk_event event;
     int result = 0, flags = BK_TURN_STOP;
-    if (bk_unlikely(!green || !green->over))
+    if (bk_unlikely(!green || !green->tell || green->stage == STAGE_OVER))
         Py_RETURN_NONE;
     if (engine) {
         flags = bk_engine_turn(engine, 0);
@@ -181,23 +186,28 @@ turn(struct bkpy_host *host)
     green->held = green->running >= green->most;
     if (bk_unlikely(result == 0 && PyList_GET_SIZE(green->orphans)))
         result = resume_orphans(green);
-    if (bk_unlikely(
-            result
-            < 0)) {  // thrown into the hub: gevent's affair, but the rest of the work is not lost
+    if (bk_unlikely(result < 0)) {
+        // Thrown into the hub, which is gevent's affair; but the rest of the work is not lost.
         PyObject *error = bkpy_exception_take();
-        call(green->again);
+        if (call(green->again) < 0)
+            PyErr_Clear();
         bkpy_exception_raise(error);
         return NULL;
     }
-    if (bk_unlikely((flags & BK_TURN_STOP) || !host->engine)) {
-        PyObject *over = green->over;
-        green->over = NULL;
-        result = over ? call(over) : 0;
-        Py_XDECREF(over);
-        if (result < 0)
-            return NULL;
-    }
+    bool over = (flags & BK_TURN_STOP) || !host->engine;
+    unsigned stage = over ? STAGE_OVER : bk_engine_stopping(engine);
+    if (bk_unlikely(stage > green->stage) && tell(host, stage) < 0)
+        return NULL;
     Py_RETURN_NONE;
+}
+
+static int
+tell(struct bkpy_host *host, unsigned stage)
+{
+    host->green->stage = stage;
+    PyObject *nothing = PyObject_CallFunction(host->green->tell, "I", stage);
+    Py_XDECREF(nothing);
+    return nothing ? 0 : -1;
 }
 
 static int

@@ -7,10 +7,10 @@
 
 struct bkpy_host;
 
-// Serves until the engine is drained. `options` is (hub, make, most, again, over, wait): the hub's greenlet; class
-// gevent.Greenlet or None for plain greenlets; most requests at once; again() has the hub call turn() soon; over() is
-// called once, when the engine is drained; wait(fd, turn, left) has the hub call turn() when fd is readable, and
-// returns at the end. -1 with an exception.
+// Serves until the engine is drained. `options` is (hub, make, most, again, tell, wait): the hub's greenlet; class
+// gevent.Greenlet or None for plain greenlets; most requests at once; again() has the hub call turn() soon; tell(n) is
+// called when the engine was told to drain (1), to quit (2), and when it is drained (3); wait(fd, turn, left) has the
+// hub call turn() when fd is readable, and returns at the end. -1 with an exception.
 int bkpy_green_serve(struct bkpy_host *host, PyObject *worker, PyObject *options);
 // bkpy_host_wait for greenlets: switches to the hub.
 int bkpy_green_wait(struct bkpy_host *host, struct bk_exchange *x, enum bk_wait what);

@@ -497,7 +497,7 @@ static PyMethodDef methods[] = {
     {"ready", worker_ready, METH_O, "ready(facts): open the doors and tell the master."},
     {"serve", worker_serve, METH_O, "serve(app): run a WSGI application until told to stop."},
     {"serve_green", worker_serve_green, METH_VARARGS,
-     "serve_green(app, (hub, make, most, again, over, wait)): the same with a greenlet per request; "
+     "serve_green(app, (hub, make, most, again, tell, wait)): the same with a greenlet per request; "
      "see gevent_worker.py."},
     {"threads", worker_threads, METH_NOARGS,
      "threads(): serve() will run the application on --threads threads. Before ready()."},

@@ -1,10 +1,12 @@
 """Worker class gevent: a greenlet per request under gevent's hub, in a process that is monkey patched before the application is
 imported. The C part is hosts/cpython/green.c.
 """
-import sys
+import os
 
 OLDEST = (24, 10)  # older ones do not patch what Python 3.13 has
 CUT_SECONDS = 1.0  # for what killed requests do at their end
+TICK = 0.01
+DRAINING, QUITTING, OVER = 1, 2, 3  # stages of the end, as green.c tells them
 
 
 def prepare():
@@ -29,35 +31,85 @@ def problem(found):
     return class_package("gevent", "gevent", ".".join(map(str, OLDEST)), found)
 
 
-def serve(worker, loaded):
-    """Until the engine is drained."""
-    Serving(worker).run(loaded.app)
+def start(worker, loaded):
+    """The function that serves until the engine is drained. The hub is made here, so that the worker is not ready before."""
+    serving = Serving(worker)
+    return lambda: serving.run(loaded.app)
 
 
 class Serving:
+    """The hub's side of hosts/cpython/green.c."""
+
     def __init__(self, worker):
         import gevent
         from gevent.hub import Waiter
-        self.worker, self.hub, self.kill = worker, gevent.get_hub(), gevent.kill
-        self.sleep, self.drained = gevent.sleep, Waiter()
-        self.make = gevent.Greenlet if worker.setting("gevent_greenlets") == "gevent" else None
+        self.worker, self.gevent, self.hub = worker, gevent, gevent.get_hub()
+        self.over, self.pid = Waiter(), os.getpid()
+        self.cut_timer, self.cut_done = None, False
 
     def run(self, app):
+        make = self.gevent.Greenlet if self.worker.setting("gevent_greenlets") == "gevent" else None
         most = int(self.worker.setting("worker_connections"))
-        self.worker.serve_green(app, (self.hub, self.make, most, self.again, self.over, self.wait))
+        self.worker.serve_green(app, (self.hub, make, most, self.again, self.tell, self.wait))
 
     def again(self):
         self.hub.loop.run_callback(self.turn)
 
-    def over(self):
-        self.drained.switch(None)
-
     def wait(self, fd, turn, left):
+        """In the main greenlet, until the engine is drained and no request is left."""
         self.turn, self.left = turn, left
         watcher = self.hub.loop.io(fd, 1)
         watcher.start(turn)
         try:
-            self.drained.get()
+            while not self.drained():
+                pass
         finally:
             watcher.stop()
             watcher.close()
+        if os.getpid() == self.pid:
+            self.finish()
+        if self.cut_timer is not None:
+            self.cut_timer.close()
+
+    def drained(self):
+        """Waits. gevent hands to the main greenlet what must not get lost: sys.exit() in a greenlet of the application. That is
+        no way to end a worker, as it is none in a view."""
+        try:
+            self.over.get()
+        except (SystemExit, KeyboardInterrupt, SystemError) as error:
+            if not self.worker.setting("app"):  # barkeep.run
+                raise
+            from ._engine import log
+            log("warning", "app-raised", f"{type(error).__name__} in a greenlet of the application, outside of a request")
+            return False
+        return True
+
+    # ---- the end ---------------------------------------------------------------------------------------------------
+
+    def tell(self, stage):
+        """In the hub: the engine drains, quits, is drained. Requests get the time of --graceful-timeout, less what it takes to
+        end them."""
+        if stage == OVER:
+            self.over.switch(None)
+        elif stage == QUITTING:
+            self.cut()
+        else:
+            from .worker import seconds
+            patience = seconds(self.worker.setting("graceful_timeout"))
+            self.cut_timer = self.hub.loop.timer(max(patience - min(patience / 5, CUT_SECONDS), 0.0))
+            self.cut_timer.start(self.cut)
+
+    def cut(self):
+        """In the hub: ends requests that still run, as their application can notice: GreenletExit where they wait."""
+        self.cut_done = True
+        for greenlet in self.left(True):
+            self.gevent.kill(greenlet)
+
+    def finish(self):
+        """Requests without a connection: their clients have left, or had to."""
+        patience = CUT_SECONDS
+        if self.left() and not self.cut_done and self.cut_timer is None:
+            self.tell(DRAINING)
+        while self.left() and patience > 0:
+            self.gevent.sleep(TICK)
+            patience -= TICK if self.cut_done else 0

@@ -9,7 +9,8 @@ import os
 import signal
 import sys
 import time
-import _thread
+from _thread import allocate_lock, get_ident, start_new_thread  # as they are before gevent patches them
+from time import sleep
 
 from . import classes
 from .hook import when_imported
@@ -121,10 +122,10 @@ def watch_forks():
     masks = {}
 
     def before():
-        masks[_thread.get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
+        masks[get_ident()] = signal.pthread_sigmask(signal.SIG_BLOCK, IGNORED_SIGNALS)
 
     def in_parent():
-        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(_thread.get_ident()))
+        signal.pthread_sigmask(signal.SIG_SETMASK, masks.pop(get_ident()))
 
     def in_child():
         for number in IGNORED_SIGNALS:
@@ -189,8 +190,8 @@ class Watch:
     must find no threads of ours when it patches."""
 
     def __init__(self, worker):
-        self.worker, self.importing = worker, _thread.get_ident()
-        self.over = _thread.allocate_lock()
+        self.worker, self.importing = worker, get_ident()
+        self.over = allocate_lock()
         self.over.acquire()
         start_thread(self.run, BOOTING_SECONDS)
 
@@ -234,23 +235,23 @@ def leave(worker, code):
 
 def start_thread(function, *arguments):
     """A bare thread that runs when this returns: 3.10 crashes when one begins while the interpreter ends."""
-    running = _thread.allocate_lock()
+    running = allocate_lock()
     running.acquire()
 
     def run():
         running.release()
         function(*arguments)
-    _thread.start_new_thread(run, ())
+    start_new_thread(run, ())
     running.acquire()
 
 
 def hurry(code, patience):
     from ._engine import log
     if patience > LEAVING_SECONDS:
-        time.sleep(LEAVING_SECONDS)
+        sleep(LEAVING_SECONDS)
         log("warning", None, f"a worker that has nothing left to serve waits for {unfinished()}")
         patience -= LEAVING_SECONDS
-    time.sleep(patience)
+    sleep(patience)
     log("warning", None, f"a worker ends without waiting longer for {unfinished()}")
     os._exit(code)
 

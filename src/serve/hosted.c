@@ -109,7 +109,8 @@ bk_engine_guest_set(struct bk_engine *engine, int fd, uint32_t events)
 unsigned
 bk_engine_stopping(const struct bk_engine *engine)
 {
-    return (unsigned)atomic_load_explicit(&engine->order, memory_order_relaxed);
+    int order = atomic_load_explicit(&engine->order, memory_order_relaxed);
+    return order == BK_ORDER_NONE ? 0 : order < BK_ORDER_QUIT ? 1 : 2;
 }
 
 unsigned
