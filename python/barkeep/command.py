@@ -12,7 +12,8 @@ from .serve import say, serve
 from .worker import add_paths
 
 BIND_KEYS = {errno.EADDRINUSE: "bind-in-use", errno.EACCES: "bind-permission", errno.EADDRNOTAVAIL: "bind-address"}
-NOT_HERE = ("app", "chdir", "env", "python", "pythonpath", "startup_timeout", "venv", "workers", "name")
+NOT_HERE = ("app", "chdir", "env", "python", "pythonpath", "startup_timeout", "venv", "workers", "name",
+            "reload", "reload_engine", "reload_extra_file", "touch_reload")
 
 
 def serve_here(native, arguments, tracer):
@@ -73,6 +74,8 @@ def notes(settings, tracer):
     for key in ("python", "venv"):
         if settings.get(key):
             say(f"barkeep: warning: --{key} is not used: the interpreter is the one that {tracer} watches")
+    if settings.get("reload") or settings.get("touch_reload"):
+        say("barkeep: warning: --reload is not used: it needs a master, which starts each version in a process of its own")
 
 
 def enter(settings, arguments):

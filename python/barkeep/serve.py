@@ -12,7 +12,8 @@ from .hook import when_imported
 from .words import environment, is_venv, python
 
 # Settings that are about processes, or about an application that is yet to be found.
-COMMAND_ONLY = ("chdir", "check_config", "env", "print_config", "python", "pythonpath", "startup_timeout", "venv")
+COMMAND_ONLY = ("chdir", "check_config", "env", "print_config", "python", "pythonpath", "reload",
+                "reload_engine", "reload_extra_file", "startup_timeout", "touch_reload", "venv")
 
 
 class Server:

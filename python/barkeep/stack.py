@@ -31,6 +31,17 @@ def exception_lines(error, last_only=False):
     return [clean(line) for line in lines]
 
 
+def in_short(error):
+    """One line with the place: "SyntaxError in api.py line 12, expected ':'"; and whether there is no more to say."""
+    frames, whole = error_frames(error), isinstance(error, SyntaxError) and bool(error.filename)
+    name = type(error).__name__
+    if whole:
+        return f"{name} in {relative(error.filename)} line {error.lineno}, {error.msg}", True
+    said = own_lines(error)[0].partition(": ")[2] if own_lines(error) else ""
+    place = f" in {relative(frames[-1][0])} line {frames[-1][1]}" if frames else ""
+    return f"{name}{place}" + (f", {said}" if said else ""), False
+
+
 def raised_in(error):
     """Was it raised in code of the application or its packages, and not by the import system for us?"""
     return bool(error_frames(error))

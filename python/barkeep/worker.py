@@ -153,8 +153,8 @@ def on_breakpoint(*args, header=None, **more):
         place = f"{relative(frame.f_code.co_filename)} line {frame.f_lineno}"
         log("warning", None, clean(f"breakpoint() in {place} was passed over: it needs a terminal and --workers 1"))
         return
-    import pdb
-    debugger = pdb.Pdb(nosigint=True)  # Ctrl-C stops the server, also after `continue`
+    from .debugging import Debugger
+    debugger = Debugger(alive[0] if alive else None)
     if header is not None:
         debugger.message(header)
     debugger.set_trace(frame, *args, **more)
@@ -166,17 +166,35 @@ def load(worker):
     """The Loaded application and the function that serves it. A failure is told to the master, in full, and ends the process."""
     from . import loader
     watch, setting = Watch(worker), worker.setting("worker_class")
+    imported = begin_imports(worker)
     try:
         classes.prepare(setting)
         loaded = loader.load(worker.setting("app"))
-        return loaded, classes.start(worker, loaded, classes.choose(setting, loaded))
+        started = classes.start(worker, loaded, classes.choose(setting, loaded))
+        if imported:
+            imported.tell()
+            imported.watch()
+        return loaded, started
     except loader.Problem as problem:
-        from .words import fitting, for_log
-        worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)))
+        from .stack import in_short
+        from .words import clean, fitting, for_log
+        if imported:
+            imported.tell_failed(problem, loader.Target(worker.setting("app")).path)
+        brief, whole = in_short(problem.__cause__) if problem.__cause__ else (problem.what, False)
+        worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)), clean(brief), whole)
         failure = problem.code
     finally:
         watch.stop()
     leave(worker, failure)
+
+
+def begin_imports(worker):
+    """With --reload: who tells the master what is imported."""
+    if worker.setting("reload") != "on":
+        return None
+    from .imported import Imported, cache_less
+    cache_less()
+    return Imported(worker)
 
 
 def fail(worker, key, text):
@@ -229,6 +247,8 @@ def facts(loaded, began):
 
 def leave(worker, code):
     """Ends as any Python program does: waits for threads, runs atexit handlers; but not longer than --graceful-timeout."""
+    if "barkeep.imported" in sys.modules:
+        sys.modules["barkeep.imported"].Imported.over = True
     start_thread(hurry, code, max(seconds(worker.setting("graceful_timeout")), LEAST_PATIENCE))
     sys.exit(code)
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/clock.h"
+#include "master/autoreload.h"
 #include "master/bind.h"
 #include "master/reap.h"
 #include "master/words.h"
@@ -18,14 +19,15 @@ void
 bk_announce_serving(struct bk_master_pool *pool)
 {
     struct bk_master *master = pool->master;
-    char where[1500], python[256], workers[160], took[BK_WORDS_ROOM], detail[600];
+    char where[1500], python[256], workers[160], took[BK_WORDS_ROOM], detail[700], files[64];
 
     bk_bind_describe(pool, where, sizeof where);
     describe_python(pool, python, sizeof python);
     describe_workers(pool, workers, sizeof workers);
-    bk_words_duration(bk_clock_mono() - master->started, took);
+    bk_words_duration(bk_clock_mono() - pool->starting, took);
+    bk_autoreload_describe(pool, files, sizeof files);
     if (bk_journal_shape(master->journal) == BK_SHAPE_SHORT) {
-        snprintf(detail, sizeof detail, "%s, %s, ready in %s%s", python, workers, took,
+        snprintf(detail, sizeof detail, "%s, %s, ready in %s%s%s", python, workers, took, files,
                  master->surroundings.terminal ? "; Ctrl-C stops" : "");
         bk_log_detail(BK_LOG_INFO, NULL, bk_str_of(detail),
                       "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool),
@@ -33,7 +35,7 @@ bk_announce_serving(struct bk_master_pool *pool)
     } else {
         bk_log(BK_LOG_INFO, NULL, "barkeep " BK_VERSION " serving %s (%s) on %s", app_of(pool),
                pool->facts.kind, where);
-        bk_log(BK_LOG_INFO, NULL, "%s; %s", workers, python);
+        bk_log(BK_LOG_INFO, NULL, "%s; %s%s", workers, python, files);
     }
     master->announced = true;
 }

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "master/announce.h"
+#include "master/autoreload.h"
 #include "master/bind.h"
 #include "master/reload.h"
 #include "master/scale.h"
@@ -142,6 +143,9 @@ take(struct bk_member *member, enum bk_message type, struct bk_str text)
                       "worker %u still imports the application, for %u s", member->number,
                       (unsigned)((bk_clock_mono() - member->born) / BK_SEC));
         break;
+    case BK_MESSAGE_FILES:
+        bk_autoreload_files(member, text);
+        break;
     case BK_MESSAGE_DEBUGGING:
         member->debugging = bk_str_equal(bk_channel_field(text, "on"), BK_STR("yes"));
         break;
@@ -185,6 +189,7 @@ take_ready(struct bk_member *member, struct bk_str text)
     else
         bk_log(BK_LOG_DEBUG, NULL, "worker %u (pid %d) is ready", member->number, (int)member->pid);
     bk_reload_ready(member);
+    bk_autoreload_ready(member);
     pool->served = true;
     bk_scale_fill(pool);
 }
@@ -225,6 +230,8 @@ fail_first(struct bk_member *member, int code, struct bk_str key, struct bk_str 
     struct bk_log_record record = {
         .level = BK_LOG_CRITICAL, .key = key, .text = first, .detail = rest};
     bk_log_record(&record);
+    if (bk_autoreload_waits(member->pool, code))
+        return;
     master->exit_code = code;
     bk_stop(master, BK_MASTER_QUITTING);
 }

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "master/announce.h"
+#include "master/autoreload.h"
 #include "master/bind.h"
 #include "master/child.h"
 #include "master/scale.h"
@@ -114,7 +115,11 @@ set_up(struct bk_master *master)
         return false;
     if (!start->bind_only && !find_interpreter(&master->pools[0]))
         return false;
-    return start->check_only || (bk_bind_open(&master->pools[0]) && !start->bind_only);
+    if (start->check_only)
+        return true;
+    if (!bk_bind_open(&master->pools[0]) || start->bind_only)
+        return false;
+    return bk_autoreload_open(&master->pools[0]) || out_of(master, "cannot watch files", -ENOMEM);
 }
 
 // A daemon started with 0, 1 or 2 closed would give that number to a socket, and print into it.
@@ -181,6 +186,7 @@ make_pool(struct bk_master *master, unsigned wanted)
     pool->master = master;
     pool->config = master->start->config;
     pool->wanted = wanted;
+    pool->starting = master->started;
     bk_list_init(&pool->members);
     pool->seat_count = (master->slot_count - 1) / 2;
     pool->seats = calloc(pool->seat_count, sizeof *pool->seats);
@@ -242,6 +248,7 @@ release(struct bk_master *master)
 static void
 release_pool(struct bk_master_pool *pool)
 {
+    bk_autoreload_close(pool);
     bk_interpreter_release(&pool->interpreter);
     free(pool->seats);
 }

@@ -28,7 +28,7 @@ bk_scale_fill(struct bk_master_pool *pool)
     unsigned seats = pool->served ? pool->wanted : 1;
     unsigned at_once = pool->served ? bk_cpus_usable(&master->cpus) : 1;
 
-    bool may = !bk_reload_holds(pool);
+    bool may = !bk_reload_holds(pool) && !pool->waiting;
     for (unsigned i = 0;
          may && i < seats && master->phase == BK_MASTER_RUNNING && pool->booting < at_once; i++) {
         struct bk_seat *seat = &pool->seats[i];

@@ -12,6 +12,7 @@
 
 #include "base/banned.h"
 
+static void restore_terminal(const struct bk_surroundings *surroundings);
 static char *working_directory(void);
 static bool same_directory(const char *a, const char *b);
 static int build_environment(struct bk_surroundings *surroundings, const struct bk_config *config);
@@ -28,6 +29,9 @@ bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_confi
         if (isatty(fd))
             surroundings->terminal_fd = fd;
     surroundings->terminal = surroundings->terminal_fd >= 0;
+    surroundings->has_modes =
+        surroundings->terminal &&
+        tcgetattr(surroundings->terminal_fd, &surroundings->terminal_modes) == 0;
     surroundings->hangup_ignored = ignored(SIGHUP);
     surroundings->interrupt_ignored = ignored(SIGINT);
     surroundings->cwd = working_directory();
@@ -43,12 +47,24 @@ bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_confi
 void
 bk_surroundings_release(struct bk_surroundings *surroundings)
 {
+    restore_terminal(surroundings);
     for (char **entry = surroundings->envp; entry && *entry; entry++)
         free(*entry);
     free(surroundings->envp);
     free(surroundings->cwd);
     free(surroundings->worker_cwd);
     *surroundings = (struct bk_surroundings){.terminal_fd = -1};
+}
+
+// A worker that was ended at the prompt of a debugger leaves a terminal without echo. Only in the
+// foreground: otherwise the modes are another program's.
+static void
+restore_terminal(const struct bk_surroundings *surroundings)
+{
+    int fd = surroundings->terminal_fd;
+
+    if (surroundings->has_modes && tcgetpgrp(fd) == getpgrp())
+        tcsetattr(fd, TCSANOW, &surroundings->terminal_modes);
 }
 
 char *

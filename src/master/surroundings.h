@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <termios.h>
 
 #include "base/compiler.h"
 #include "config/config.h"
@@ -15,6 +16,8 @@ struct bk_surroundings {
     char **envp;       // owns: the workers' environment
     bool terminal;     // started on one: standard error (or input) is a terminal
     int terminal_fd;   // borrows: which of 0..2, -1: none
+    struct termios terminal_modes;  // as they were at the start
+    bool has_modes;
     bool hangup_ignored;     // SIGHUP was ignored when we came (nohup)
     bool interrupt_ignored;  // so was SIGINT (a background job of a shell without job control)
 };

@@ -139,9 +139,9 @@ barkeep path/to/file.py:callable [option-foreign]
 barkeep: error: which application? [app-missing]
   try: barkeep module:callable
 
-$ barkeep -c gunicorn.conf.py --reload --timeout=30 --certfile cert.pem app
+$ barkeep -c gunicorn.conf.py --preload --timeout=30 --certfile cert.pem app
 barkeep: error: -c (--config) is not in this version yet [option-later]
-barkeep: error: --reload is not in this version yet [option-later]
+barkeep: error: --preload is not in this version yet [option-later]
 barkeep: error: --timeout is not in this version yet [option-later]
 barkeep: error: --certfile is not in this version yet [option-later]
 

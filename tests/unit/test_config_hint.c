@@ -97,7 +97,7 @@ TEST(what_an_unknown_option_gets_to_hear)
         {"--worker", BK_KEY_OPTION_UNKNOWN, false, false, "no option '--worker'"},
         {"--timeout", BK_KEY_OPTION_LATER, true, true, "--timeout is not in this version yet"},
         {"-t", BK_KEY_OPTION_LATER, true, true, "-t (--timeout) is not in this version yet"},
-        {"--reload", BK_KEY_OPTION_LATER, true, false, "--reload is not in this version yet"},
+        {"--preload", BK_KEY_OPTION_LATER, true, false, "--preload is not in this version yet"},
         {"--processes", BK_KEY_OPTION_FOREIGN, true, true,
          "'--processes' is uWSGI's name; Barkeep calls it --workers"},
         {"--http-socket", BK_KEY_OPTION_FOREIGN, true, true,
