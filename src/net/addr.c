@@ -142,6 +142,9 @@ parse_tcp(struct bk_str text, struct bk_bind *ret, const char **ret_why)
             *ret_why = "an IPv6 address stands in brackets, as in [::1]:8000";
             return -EINVAL;
         }
+    } else if (number(text, INT_MAX, &(int){0}) == 0) {  // 8000 as a host would be 0.0.31.64
+        *ret_why = "a port alone has a colon in front, as in :8000";
+        return -EINVAL;
     }
     for (size_t i = 0; i < host.len; i++) {
         if (host.at[i] == '/' || host.at[i] == ' ' || host.at[i] == ']' || host.at[i] == '@') {

@@ -45,7 +45,7 @@ TEST(tcp)
     good("[::1]:80", BK_SCHEME_DEFAULT, BK_BIND_TCP, "::1", 80);
     good("[::]", BK_SCHEME_DEFAULT, BK_BIND_TCP, "::", 8000);
     good("[fe80::1%lo]:80", BK_SCHEME_DEFAULT, BK_BIND_TCP, "fe80::1%lo", 80);
-    good("8000", BK_SCHEME_DEFAULT, BK_BIND_TCP, "8000", 8000);
+    bad("8000", "a port alone has a colon in front, as in :8000");
     good("unixes:1", BK_SCHEME_DEFAULT, BK_BIND_TCP, "unixes", 1);
 }
 
