@@ -219,6 +219,7 @@ explain_failed(struct bk_master *master, const struct bk_bind *bind, const char 
     char directory[300], detail[400], why[BK_WORDS_ROOM];
 
     bk_words_error(error, why);
+    split_directory(bind->host, directory, sizeof directory);
     if (bind->kind == BK_BIND_FD) {
         bk_master_fail(master, BK_KEY_BIND_FAILED, "", "cannot use fd://%d: %s", bind->fd,
                        error == EBADF        ? "it is not open"
@@ -232,8 +233,7 @@ explain_failed(struct bk_master *master, const struct bk_bind *bind, const char 
     } else if (error == EADDRNOTAVAIL) {
         bk_master_fail(master, BK_KEY_BIND_ADDRESS, "",
                        "cannot listen on %s: this machine has no such address", shown);
-    } else if (bind->kind == BK_BIND_UNIX && error == ENOENT) {
-        split_directory(bind->host, directory, sizeof directory);
+    } else if (bind->kind == BK_BIND_UNIX && error == ENOENT && access(directory, F_OK) < 0) {
         snprintf(detail, sizeof detail, "try: mkdir -p %s", directory);
         bk_master_fail(master, BK_KEY_BIND_FAILED, detail,
                        "cannot create %s: there is no directory '%s'", shown, directory);

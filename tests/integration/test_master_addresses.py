@@ -53,6 +53,13 @@ def test_unix_socket_in_a_missing_directory(master):
                           "  try: mkdir -p run\n")
 
 
+def test_unix_socket_where_none_can_be(master):
+    """The directory is there: /proc says ENOENT to whoever creates something."""
+    master.launch(bind="unix:/proc/web.sock")
+    assert master.ended() == 1
+    assert master.err == "barkeep: error: cannot create unix:/proc/web.sock: no such file or directory [bind-failed]\n"
+
+
 @pytest.mark.root
 def test_unix_socket_without_permission():
     """In a directory of its own: pytest's are closed to other users."""
