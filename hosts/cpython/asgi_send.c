@@ -131,7 +131,7 @@ bkpy_asgi_start_answer(struct bkpy_request *request, struct bk_exchange *x, PyOb
                              "a start message needs an int 'status'");
         return -1;
     }
-    int code = _PyLong_AsInt(status);
+    int code = bkpy_int(status);
     const char *why = "not valid";
     if (code == -1 && PyErr_Occurred())
         return -1;

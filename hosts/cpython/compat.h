@@ -58,6 +58,17 @@ bkpy_attribute(PyObject *object, PyObject *name, PyObject **ret)
 #endif
 }
 
+// An int as C has it; -1 with an exception, also when it is too large.
+static inline int
+bkpy_int(PyObject *number)
+{
+#if PY_VERSION_HEX >= 0x030D0000
+    return PyLong_AsInt(number);
+#else
+    return _PyLong_AsInt(number);
+#endif
+}
+
 // A str whose characters all fit into one byte, readable in place. Strings made by old C code on 3.10 and 3.11 may
 // need
 // to be made ready first.
