@@ -96,7 +96,10 @@ start_ready(struct bkpy_host *host, bool *ret_ran)
         if (!busy)
             bkpy_title_busy(busy = true);
         *ret_ran = true;
-        bkpy_asgi_run(host, x);
+        if (bk_unlikely(asgi->wsgi))
+            bkpy_wsgi_run(host, x);
+        else
+            bkpy_asgi_run(host, x);
         if (began)
             bkpy_asgi_watch_step(asgi, began, "the first step of a request");
     }
@@ -296,9 +299,20 @@ live(PyObject *self)
 static PyObject *
 asgi_serve(PyObject *self, PyObject *args)
 {
+    static const struct bk_host_ops wsgi_ops = {.abi = BK_HOST_ABI,
+                                                .size = sizeof(wsgi_ops),
+                                                .name = "cpython-wsgi",
+                                                .release = bkpy_release_back};
     PyObject *app, *state, *stop;
+    int wsgi = 0;
     struct bkpy_asgi *asgi = live(self);
-    if (!asgi || !PyArg_ParseTuple(args, "OOO:serve", &app, &state, &stop))
+    if (!asgi || !PyArg_ParseTuple(args, "OOO|p:serve", &app, &state, &stop, &wsgi))
+        return NULL;
+    struct bkpy_host *host = ((struct asgi_object *)self)->host;
+    asgi->wsgi = wsgi;
+    if (wsgi
+        && (bkpy_serving_prepare(host, app, 1) < 0
+            || bk_engine_attach(host->engine, &wsgi_ops, host) < 0))
         return NULL;
     Py_XSETREF(asgi->app, Py_NewRef(app));
     Py_XSETREF(asgi->state, state == Py_None ? NULL : Py_NewRef(state));
@@ -405,7 +419,8 @@ bkpy_asgi_setup(PyObject *module, struct bkpy_state *state)
 {
     static PyMethodDef methods[] = {
         {"serve", asgi_serve, METH_VARARGS,
-         "serve(app, state, stop): take requests; stop() is called when drained."},
+         "serve(app, state, stop, wsgi=False): take requests; stop() is called when drained. wsgi: "
+         "call a WSGI application, in the loop's thread."},
         {"pump", asgi_pump, METH_NOARGS, "pump(): one turn, for loops that poll fileno()."},
         {"fileno", asgi_fileno, METH_NOARGS, "fileno(): readable when there is something to do."},
         {"cancel", asgi_cancel, METH_NOARGS, "cancel(): cancel the tasks of all requests."},

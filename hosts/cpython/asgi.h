@@ -49,6 +49,7 @@ struct bkpy_asgi {
     PyObject *root_path;                      // ref: str, "" at the root
     PyObject *root_bytes;                     // ref: the same percent-encoded, put in front of raw_path
     PyObject *last_exit;                      // ref: the last SystemExit or KeyboardInterrupt a request ended with
+    bool wsgi;                                // the application is one of WSGI, called in the loop's thread
     bool eager;                               // tasks run their first step at once (3.12+)
     bool stopping, stopped;                   // `stop` was told that the engine drains, is drained
     bool cancelling;                          // requests are being cancelled because the worker ends
@@ -80,6 +81,7 @@ struct bkpy_request {
     struct bk_exchange_ref exchange;
     struct bk_list node;              // in asgi->running while `task` is set
     PyObject *task, *scope;           // ref while the task is not done
+    PyObject *leaving;                // ref: called when the client leaves before the answer is complete
     struct bkpy_wait *waits;          // borrows: awaitables that wait for an event
     uint8_t stage;                    // enum bkpy_stage
     bool websocket;
@@ -163,6 +165,8 @@ int bkpy_asgi_message(struct bkpy_request *request, PyObject **ret, unsigned *re
 // asgi_wait.c
 int bkpy_asgi_wait_setup(PyObject *module, struct bkpy_state *state);
 PyObject *bkpy_asgi_wait_new(struct bkpy_request *request, bool drain);
+// Tells the engine what the request's awaitables wait for.
+void bkpy_asgi_watch(struct bkpy_request *request);
 // Wakes the awaitables that wait for one of `what`.
 void bkpy_asgi_wake(struct bkpy_request *request, unsigned what);
 PyObject *bkpy_asgi_done_new(struct bkpy_state *state);

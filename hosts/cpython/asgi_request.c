@@ -56,6 +56,14 @@ let_go(PyObject *companion)
 
 // ---- the task -----------------------------------------------------------------------------------
 
+// A future of the loop stands for the request as it is: the application (tornado_worker.py) has
+// its own way of running.
+static bool
+is_future(const struct bkpy_asgi *asgi, PyObject *given)
+{
+    return PyObject_TypeCheck(given, ((PyTypeObject *)asgi->task_type)->tp_base);
+}
+
 // The application's awaitable as a coroutine; steals `given`.
 static PyObject *
 as_coroutine(struct bkpy_asgi *asgi, PyObject *given)
@@ -125,6 +133,10 @@ start(struct bkpy_request *request, PyObject *scope, PyObject **ret_task)
     PyObject *given =
         PyObject_Vectorcall(asgi->app, arguments + 1, 3 | PY_VECTORCALL_ARGUMENTS_OFFSET, NULL);
     Py_DECREF(receive);
+    if (given && bk_unlikely(is_future(asgi, given))) {
+        *ret_task = given;
+        return PyObject_CallMethodNoArgs(given, asgi->words[BKPY_ASGI_DONE]);
+    }
     PyObject *coroutine = given ? as_coroutine(asgi, given) : NULL;
     if (bk_unlikely(!coroutine))
         return NULL;
@@ -196,6 +208,7 @@ bkpy_asgi_commit(struct bkpy_request *request, struct bk_exchange *x)
         && asgi->by_index[request->exchange.index] == request)
         asgi->by_index[request->exchange.index] = NULL;
     bk_exchange_commit(x);
+    Py_CLEAR(request->leaving);
     if (bk_unlikely(request->waits != NULL))
         bkpy_asgi_wake(request, BK_WAIT_GONE);
 }
@@ -257,6 +270,16 @@ call_receive(PyObject *self, PyObject *const *args, size_t flags, PyObject *keyw
     return bkpy_asgi_wait_new(((struct companion *)self)->request, false);
 }
 
+// send.on_leave(callback), for tornado_worker.py: cheaper than a task that waits in receive().
+static PyObject *
+on_leave(PyObject *self, PyObject *callback)
+{
+    struct bkpy_request *request = (struct bkpy_request *)self;
+    Py_XSETREF(request->leaving, callback == Py_None ? NULL : Py_NewRef(callback));
+    bkpy_asgi_watch(request);
+    Py_RETURN_NONE;
+}
+
 // ---- the objects --------------------------------------------------------------------------------
 
 static int
@@ -298,7 +321,7 @@ request_new(struct bkpy_host *host, const struct bk_call *call)
     }
     request->exchange = call->ref;
     bk_list_init(&request->node);
-    request->task = request->scope = NULL;
+    request->task = request->scope = request->leaving = NULL;
     request->waits = NULL;
     request->stage = BKPY_STAGE_START;
     request->websocket = call->websocket;
@@ -320,6 +343,7 @@ request_dealloc(PyObject *self)
     if (host->asgi && request->exchange.index < host->asgi->index_count
         && host->asgi->by_index[request->exchange.index] == request)
         host->asgi->by_index[request->exchange.index] = NULL;
+    Py_XDECREF(request->leaving);
     PyObject_Free(self);
     Py_DECREF(type);
     bkpy_host_unref(host);
@@ -357,7 +381,8 @@ companion_dealloc(PyObject *self)
 }
 
 static PyTypeObject *
-make_type(PyObject *module, const char *name, size_t size, size_t offset, destructor dealloc)
+make_type(PyObject *module, const char *name, size_t size, size_t offset, destructor dealloc,
+          PyMethodDef *methods)
 {
     PyMemberDef members[] = {
         {"__vectorcalloffset__", T_PYSSIZET, (Py_ssize_t)offset, READONLY, NULL},
@@ -367,6 +392,7 @@ make_type(PyObject *module, const char *name, size_t size, size_t offset, destru
         {Py_tp_dealloc, dealloc},
         {Py_tp_call, PyVectorcall_Call},
         {Py_tp_members, members},
+        {Py_tp_methods, methods},
         {0, NULL},
     };
     PyType_Spec spec = {
@@ -382,14 +408,21 @@ make_type(PyObject *module, const char *name, size_t size, size_t offset, destru
 int
 bkpy_asgi_request_setup(PyObject *module, struct bkpy_state *state)
 {
-    state->asgi_send_type = make_type(module, "barkeep._engine.Send", sizeof(struct bkpy_request),
-                                      offsetof(struct bkpy_request, call), request_dealloc);
+    static PyMethodDef none[] = {{NULL, NULL, 0, NULL}};
+    static PyMethodDef of_send[] = {
+        {"on_leave", on_leave, METH_O,
+         "on_leave(callback): call it once when the client leaves before the answer is complete."},
+        {NULL, NULL, 0, NULL},
+    };
+    state->asgi_send_type =
+        make_type(module, "barkeep._engine.Send", sizeof(struct bkpy_request),
+                  offsetof(struct bkpy_request, call), request_dealloc, of_send);
     state->asgi_receive_type =
         make_type(module, "barkeep._engine.Receive", sizeof(struct companion),
-                  offsetof(struct companion, call), companion_dealloc);
+                  offsetof(struct companion, call), companion_dealloc, none);
     state->asgi_done_callback_type =
         make_type(module, "barkeep._engine.RequestDone", sizeof(struct companion),
-                  offsetof(struct companion, call), companion_dealloc);
+                  offsetof(struct companion, call), companion_dealloc, none);
     return state->asgi_send_type && state->asgi_receive_type && state->asgi_done_callback_type ? 0
                                                                                                : -1;
 }

@@ -65,17 +65,29 @@ unlink_wait(struct bkpy_wait *wait)
 }
 
 // Tells the engine what all of the request's awaitables wait for. What is so already wakes at once.
-static void
-watch(struct bkpy_request *request)
+void
+bkpy_asgi_watch(struct bkpy_request *request)
 {
     struct bk_exchange *x = bkpy_asgi_exchange(request);
-    unsigned what = request->waits ? BK_WAIT_GONE : 0;
+    unsigned what = request->waits || request->leaving ? BK_WAIT_GONE : 0;
     for (struct bkpy_wait *wait = request->waits; wait; wait = wait->next)
         if (!wait->woken)
             what |= wait->what;
     unsigned already = x ? bk_exchange_watch(x, what) : what;
     if (already)
         bkpy_asgi_wake(request, already);
+}
+
+// In a turn of the loop of its own: handlers do not expect to be called from a turn of the engine.
+static void
+tell_leaving(struct bkpy_request *request)
+{
+    PyObject *callback = request->leaving;
+    request->leaving = NULL;
+    PyObject *handle = PyObject_CallMethod(request->host->asgi->loop, "call_soon", "O", callback);
+    Py_XDECREF(handle);
+    Py_DECREF(callback);
+    PyErr_Clear(); // the loop is closed
 }
 
 void
@@ -104,8 +116,10 @@ bkpy_asgi_wake(struct bkpy_request *request, unsigned what)
         Py_XDECREF(done);
         PyErr_Clear(); // the loop is closed: nobody waits any more
     }
-    if (rest)
-        watch(request);
+    if (rest || (request->leaving && !(what & BK_WAIT_GONE)))
+        bkpy_asgi_watch(request);
+    else if (request->leaving)
+        tell_leaving(request);
     bkpy_exception_raise(error);
 }
 
@@ -130,7 +144,7 @@ hang(struct bkpy_wait *wait)
     }
     wait->woken = false;
     link_wait(wait);
-    watch(wait->request);
+    bkpy_asgi_watch(wait->request);
     return 0;
 }
 

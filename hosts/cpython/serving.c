@@ -16,7 +16,6 @@
 static sem_t ended;    // one for each thread that has left its loop; there is one Worker
 static unsigned busy;  // threads that run the application, under the GIL
 
-static int prepare(struct bkpy_host *host, PyObject *app, unsigned threads);
 static int serve_loop(struct bkpy_host *host);
 static int serve_threads(PyObject *worker, struct bkpy_host *host, PyObject *app, unsigned count);
 static void finish(struct bkpy_host *host);
@@ -41,7 +40,7 @@ bkpy_serving_run(PyObject *worker, struct bkpy_host *host, PyObject *app, PyObje
     if (!green && bkpy_serving_begin(host) < 0)
         return -1;
     unsigned count = host->threads;
-    int result = prepare(host, app, count);
+    int result = bkpy_serving_prepare(host, app, count);
     if (green && result == 0)
         result = bkpy_green_serve(host, worker, green);
     else if (result == 0)
@@ -72,9 +71,8 @@ finish(struct bkpy_host *host)
     bkpy_exception_raise(error);
 }
 
-// What a thread needs before its first request.
-static int
-prepare(struct bkpy_host *host, PyObject *app, unsigned threads)
+int
+bkpy_serving_prepare(struct bkpy_host *host, PyObject *app, unsigned threads)
 {
     bkpy_host_clear(host);
     host->app = Py_NewRef(app);
@@ -256,7 +254,7 @@ bkpy_serving_thread(struct bkpy_host *first, PyObject *args)
         host = host->next;
     if (!host || first->threads < 2 || !first->engine)
         return PyErr_Format(PyExc_RuntimeError, "no thread %u is wanted", number);
-    int result = host == first ? 0 : prepare(host, app, first->threads);
+    int result = host == first ? 0 : bkpy_serving_prepare(host, app, first->threads);
     host->thread = PyThread_get_thread_ident();
     if (result == 0)
         result = serve_loop(host);

@@ -18,9 +18,9 @@ def prepare():
     """asyncio is the standard library's: there is nothing to be missing."""
 
 
-def start(worker, loaded):
+def start(worker, loaded, lifespan=None, wsgi=False):
     """Makes the loop and runs lifespan's startup. The function that serves, or loader.Problem."""
-    server = Server(worker, loaded)
+    server = Server(worker, loaded, lifespan, wsgi)
     try:
         server.begin()
     except BaseException:
@@ -30,10 +30,11 @@ def start(worker, loaded):
 
 
 class Server:
-    def __init__(self, worker, loaded):
-        self.worker, self.app = worker, single_callable(loaded)
+    def __init__(self, worker, loaded, lifespan=None, wsgi=False):
+        self.worker, self.wsgi = worker, wsgi
+        self.app = loaded.app if wsgi else single_callable(loaded)
         self.loop_kind, self.loop = None, None
-        self.lifespan = Lifespan(self.app, worker.setting("asgi_lifespan"))
+        self.lifespan = Lifespan(self.app, lifespan or worker.setting("asgi_lifespan"))
         self.asgi = None
         self.patience = seconds(worker.setting("graceful_timeout"))
         self.drained, self.given_up = False, None
@@ -54,7 +55,7 @@ class Server:
     def serve(self):
         """Until the engine is drained; then the end of everything in order."""
         state = self.lifespan.state if self.lifespan.supported else None
-        self.asgi.serve(self.app, state, self.on_stop)
+        self.asgi.serve(self.app, state, self.on_stop, self.wsgi)
         try:
             self.run()
         finally:

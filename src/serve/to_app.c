@@ -252,6 +252,11 @@ finish(struct bk_exchange *x)
         bk__to_ws_commit(x);
         return;
     }
+    if (bk_unlikely(!answer->begun && x->engine->hosted && x->conn->eof)) {
+        bk_count(&x->engine->counters->aborts, 1);  // told that the client had half-closed, the
+        bk__conn_close(x->conn);                    // application gave up: nobody waits
+        return;
+    }
     if (bk_unlikely(!answer->begun))
         bk__to_page_fill(x, 500, "the application did not start an answer");
     if (bk_unlikely(x->body.error && !answer->opened && x->conn->closing))
