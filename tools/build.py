@@ -71,6 +71,16 @@ def unit(python, sanitize, clang):
     return directory
 
 
+def storm(python):
+    """The null host and its client with ThreadSanitizer, see tools/storm.py."""
+    directory, tools = BUILD / "unit-tsan", tools_venv(python)
+    options = ("-Dpython=false", "-Dtests=true", "-Db_sanitize=thread", "-Db_lundef=false", "-Dbuildtype=debugoptimized")
+    if not (directory / "build.ninja").exists():
+        run(tools / "bin/meson", "setup", directory, *options, env=path_first(tools), cwd=ROOT)
+    run(tools / "bin/ninja", "-C", directory, "hosts/null/bk-null", "hosts/null/bk-storm", env=path_first(tools))
+    return directory
+
+
 def wheel(python, sanitize):
     """The wheel for this interpreter, built in a directory that is kept, so only what changed is compiled."""
     name = tag(python) + ("-asan" if sanitize else "")

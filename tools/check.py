@@ -62,6 +62,7 @@ def full(report):
 
 def sanitize(report):
     unit(report, "unit asan", sanitize=True)
+    report.suite("storm tsan", [sys.executable, "tools/storm.py"])
     integration(report, "integration asan", sys.executable, sanitize=True)
 
 

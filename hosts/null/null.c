@@ -22,7 +22,7 @@
 #define THREADS_MAX 256
 
 static struct bk_worker *the_worker;
-static bool has_lock, is_loop;
+static bool has_lock, is_loop, has_threads;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void
@@ -217,6 +217,17 @@ serve_as_loop(struct bk_engine *engine)
     } while (!(flags & BK_TURN_STOP));
 }
 
+static void
+serve_alone(struct bk_engine *engine)
+{
+    struct bk_exchange *x;
+    while (!(bk_engine_turn(engine, -1) & BK_TURN_STOP))
+        while ((x = bk_engine_next(engine))) {
+            application(x);
+            bk_exchange_commit(x);
+        }
+}
+
 static void *
 serve(void *number)
 {
@@ -255,6 +266,7 @@ main(int argc, char **argv)
             ops.flags |= BK_HOST_LOOP;
             continue;
         }
+        has_threads |= strcmp(argv[i], "threads") == 0;
         pairs[2 * count] = argv[i];
         pairs[2 * count++ + 1] = sign + 1;
     }
@@ -273,6 +285,11 @@ main(int argc, char **argv)
     fflush(stdout);
     if (is_loop) {
         serve_as_loop(engine);
+        bk_worker_free(the_worker);
+        return 0;
+    }
+    if (!has_threads) {  // also what WebSocket sessions need: they belong to one caller
+        serve_alone(engine);
         bk_worker_free(the_worker);
         return 0;
     }

@@ -17,6 +17,7 @@ from .wire import Conn, get, request
 
 PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
 CLASS = os.environ.get("BARKEEP_TEST_CLASS")  # runs a WSGI suite under another worker class
+THREADS = os.environ.get("BARKEEP_TEST_THREADS")  # runs a suite with so many threads
 PRELOAD = os.environ.get("BARKEEP_TEST_PRELOAD")  # libasan for a sanitizer build
 APPS = Path(__file__).resolve().parent.parent / "apps"
 
@@ -42,6 +43,8 @@ class Server:
             self.command += ["--workers", str(workers)]
         if CLASS and not {"-k", "--worker-class"} & set(options):
             self.command += ["-k", CLASS]
+        if THREADS and app and "--threads" not in options:
+            self.command += ["--threads", THREADS]
         self.command += [str(option) for option in options] + ([app] if app else [])
         self.command = [str(word) for word in self.command]
         self.env = self.environment(env or {})
