@@ -97,7 +97,7 @@ def test_a_failing_request_is_one_request(serve):
     answers = in_parallel(server, ["/raise", "/hello", "/exit", "/raise", "/sleep", "/hello"])
     assert [answer.status for answer in answers] == [500, 200, 500, 500, 200, 200]
     server.wait_log(r"SystemExit in the application")
-    assert server.log.count("ValueError in the application") == 2
+    server.wait_log("ValueError in the application", count=2)
 
 
 @pytest.mark.parametrize("threads", [1, 4])
