@@ -14,6 +14,7 @@
 #include "base/banned.h"
 
 #define DEPTH_MAX 32
+#define DIGEST_MAX (4u << 20)  // bytes of a file
 
 // One look on its way.
 struct look {
@@ -32,6 +33,7 @@ static void found_one(struct look *look, const char *path);
 static void report(struct bk_files_news *news, const struct bk_file *file);
 static void drop(struct bk_files *files, unsigned index);
 static void read_stamp(const char *path, enum bk_file_kind kind, struct bk_file_stamp *ret);
+static uint64_t digest_of(const char *path);
 static bool same(const struct bk_file_stamp *a, const struct bk_file_stamp *b);
 static int grow(struct bk_files *files);
 static void index_all(struct bk_files *files);
@@ -76,6 +78,7 @@ bk_files_add(struct bk_files *files, enum bk_file_kind kind, struct bk_str path,
     read_stamp(file->path, kind, &file->stamp);
     if (born && file->stamp.exists && file->stamp.modified > born) {
         file->suspected = true;
+        file->digest = digest_of(file->path);
         file->stamp = (struct bk_file_stamp){.exists = true};  // as no file looks: changed
     }
     *bucket_of(files, path) = ++files->count;
@@ -178,9 +181,16 @@ look_at(struct look *look, unsigned index, uint64_t now)
         look->news->again = true;
         return;
     }
+    bool seen = file->stamp.inode != 0;
     file->missed = 0;
     file->stamp = stamp;
     file->watched = false;  // perhaps in another place now
+    if (file->suspected && stamp.exists) {
+        uint64_t before = file->digest;
+        file->digest = digest_of(file->path);
+        if (seen && before == file->digest)
+            return;
+    }
     report(look->news, file);
     if (!stamp.exists && file->found)
         drop(look->files, index);
@@ -297,6 +307,20 @@ read_stamp(const char *path, enum bk_file_kind kind, struct bk_file_stamp *ret)
         return;
     ret->size = status.st_size;
     ret->modified = (uint64_t)status.st_mtim.tv_sec * BK_SEC + (uint64_t)status.st_mtim.tv_nsec;
+}
+
+static uint64_t
+digest_of(const char *path)
+{
+    uint64_t hash = 1469598103934665603ull;
+    FILE *file = fopen(path, "re");
+    int c;
+
+    for (unsigned n = 0; file && n < DIGEST_MAX && (c = getc_unlocked(file)) != EOF; n++)
+        hash = (hash ^ (unsigned char)c) * 1099511628211ull;
+    if (file)
+        fclose(file);
+    return hash;
 }
 
 static bool

@@ -34,6 +34,7 @@ struct bk_file {
     uint64_t missed;   // monotonic ns: found to be gone then; not reported yet
     bool found;        // inside a directory or by a pattern: goes when its file is gone
     bool suspected;    // was written while it was imported; that is believed once
+    uint64_t digest;   // of a suspected one's content: it may be written anew at each import
     bool watched;      // for notify.c's user: somebody tells when it changes
 };
 

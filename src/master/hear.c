@@ -152,6 +152,7 @@ take(struct bk_member *member, enum bk_message type, struct bk_str text)
     case BK_MESSAGE_CLOSED:
         member->listeners_closed = true;
         bk_stop_listeners_closed(member->pool);
+        bk_reload_advance(member->pool);
         break;
     default:  // DRAINED: its end follows. Others: a newer package's words.
         break;

@@ -13,11 +13,15 @@
 
 #include "base/banned.h"
 
+#define CLOSING (500 * BK_MSEC)
+
 static void begin(struct bk_master_pool *pool, const char *cause, bool development);
 static void clear_seat(struct bk_seat *seat);
 static void start_trial(struct bk_master_pool *pool);
 static struct bk_seat *trial_seat(struct bk_master_pool *pool);
 static void roll(struct bk_master_pool *pool);
+static bool doors_closed(struct bk_master_pool *pool);
+static void closing_over(struct bk_timer *timer);
 static bool start_successor(struct bk_seat *seat);
 static void finish(struct bk_master_pool *pool);
 static void give_up(struct bk_master_pool *pool, struct bk_str brief, struct bk_str detail);
@@ -33,7 +37,8 @@ bk_reload_begin(struct bk_master_pool *pool, const char *cause, bool development
 
     if (pool->master->phase != BK_MASTER_RUNNING)
         return;
-    bool busy = reload->phase == BK_RELOAD_TRIAL || pool->booting > 0;
+    bool busy =
+        reload->phase == BK_RELOAD_TRIAL || pool->booting > 0 || bk_timer_is_set(&reload->closing);
     if (!pool->served || (busy && !development)) {
         reload->again = true;
         snprintf(reload->next_cause, sizeof reload->next_cause, "%s", cause);
@@ -53,6 +58,8 @@ begin(struct bk_master_pool *pool, const char *cause, bool development)
         bk_scale_dismiss(reload->trial, BK_DISMISS_QUIT);
     reload->trial = NULL;
     reload->phase = BK_RELOAD_TRIAL;
+    reload->closed = false;
+    bk_timer_cancel(&pool->master->loop.wheel, &reload->closing);
     reload->development = development;
     reload->generation++;
     reload->began = bk_clock_mono();
@@ -129,10 +136,43 @@ roll(struct bk_master_pool *pool)
             !start_successor(seat))
             return;
     }
-    if (old == 0)
+    if (old == 0 && doors_closed(pool))
         finish(pool);
-    else if (pool->reload.again && pool->booting == 0)
+    else if (old > 0 && pool->reload.again && pool->booting == 0)
         go_idle(pool);  // their successors fail again and again; perhaps newer ones do not
+}
+
+// Whoever reads "reloaded" expects the new version: until the old workers have closed their
+// listeners, one of them may still take a connection. A busy one may not find the time; it takes
+// none either.
+static bool
+doors_closed(struct bk_master_pool *pool)
+{
+    struct bk_reload *reload = &pool->reload;
+    bool open = false;
+
+    for (struct bk_list *at = pool->members.next; at != &pool->members; at = at->next) {
+        struct bk_member *member = BK_OUTER(at, struct bk_member, link);
+        if (member->ready && member->state == BK_MEMBER_LEAVING && member->channel.fd >= 0)
+            open = open || !member->listeners_closed;
+    }
+    if (!open || reload->closed)
+        return true;
+    if (!bk_timer_is_set(&reload->closing)) {
+        bk_timer_init(&reload->closing, closing_over);
+        bk_timer_set(&pool->master->loop.wheel, &reload->closing, bk_clock_mono() + CLOSING);
+    }
+    return false;
+}
+
+static void
+closing_over(struct bk_timer *timer)
+{
+    struct bk_reload *reload = BK_OUTER(timer, struct bk_reload, closing);
+    struct bk_master_pool *pool = BK_OUTER(reload, struct bk_master_pool, reload);
+
+    reload->closed = true;
+    bk_reload_advance(pool);
 }
 
 // False when no other needs to be tried now.
@@ -267,6 +307,7 @@ go_idle(struct bk_master_pool *pool)
     struct bk_reload *reload = &pool->reload;
 
     reload->phase = BK_RELOAD_IDLE;
+    bk_timer_cancel(&pool->master->loop.wheel, &reload->closing);
     if (!reload->again)
         return;
     reload->again = false;

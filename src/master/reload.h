@@ -9,6 +9,7 @@
 
 #include "base/compiler.h"
 #include "base/str.h"
+#include "loop/timer.h"
 
 struct bk_master_pool;
 struct bk_member;
@@ -27,6 +28,8 @@ struct bk_reload {
     unsigned generation;      // the newest that was tried; members carry the one they belong to
     struct bk_member *trial;  // borrows: who imports alone; NULL: not started yet
     uint64_t began;           // monotonic ns
+    struct bk_timer closing;  // all are new; the old ones have this long to close their listeners
+    bool closed;              // they had
     char cause[300];          // "SIGHUP", "api.py changed": begins the lines about it
     char next_cause[300];     // of `again`
 };

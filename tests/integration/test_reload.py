@@ -190,6 +190,18 @@ def test_modules_of_packages_and_late_imports(watched, place):
     until(lambda: len(watched.workers()) == 1, 20, "one worker")
 
 
+def test_a_module_that_is_written_at_each_import(serve, place):
+    write_app(place, "second", extra="open('generated.py', 'w').write('x = 1')\nimport generated")
+    server = serve("versioned", "--reload", "--reload-engine", "inotify", wait=False, cwd=place)
+    changed_once = server.wait_log(r"generated\.py changed: reloaded", 20)  # nobody knows what the first worker has read
+    server.await_ready()
+    write_app(place, "third", extra="open('generated.py', 'w').write('x = 1')\nimport generated")
+    changed(server)
+    os.utime(place / "versioned.py")
+    changed(server, 2)
+    assert changed_once and server.log.count("generated.py") == 1
+
+
 def test_a_removed_module(watched, place):
     (place / "part.py").write_text("")
     write_app(place, "second", extra="import part")
@@ -536,3 +548,49 @@ def test_ctrl_c_at_a_breakpoint_leaves_the_terminal_as_it_was(place):
             terminal.type("\x03")
             assert terminal.ended() == 0
         assert termios.tcgetattr(terminal.leader) == before
+
+
+# ---- every class of workers ----------------------------------------------------------------------------------------
+
+ASGI = """
+{extra}
+async def application(scope, receive, send):
+    if scope["type"] == "lifespan":
+        while True:
+            kind = (await receive())["type"]
+            await send({{"type": kind + ".complete"}})
+            if kind == "lifespan.shutdown":
+                return
+    await send({{"type": "http.response.start", "status": 200, "headers": []}})
+    await send({{"type": "http.response.body", "body": b"{version} "}})
+"""
+
+
+@pytest.mark.parametrize("options, text", [(["--threads", "4"], None), (["-k", "gevent"], None), ([], ASGI)], ids=["threads", "gevent", "asgi"])
+def test_each_class(serve, place, options, text):
+    def save(version, extra=""):
+        if text is None:
+            write_app(place, version, extra)
+        else:
+            (place / "versioned.py").write_text(text.format(version=version, extra=extra))
+
+    save("one")
+    server = serve("versioned", "--reload", *options, cwd=place)
+    clients = [Client(server.address) for _ in range(2)]
+    try:
+        for count in (1, 2):
+            server.signal(HUP)
+            reloaded(server, count)
+    finally:
+        for client in clients:
+            client.finish()
+    assert [client.failures for client in clients] == [[], []]
+    save("second")
+    changed(server)
+    assert answer(server) == "second"
+    save("third", extra="1 / 0")
+    server.wait_log(rf"versioned\.py changed: ZeroDivisionError in .*; {REFUSED}", 20)
+    assert answer(server) == "second"
+    save("fourth")
+    changed(server, 2)
+    assert answer(server) == "fourth"

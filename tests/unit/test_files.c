@@ -117,6 +117,11 @@ TEST(a_file_that_was_written_while_it_was_imported_is_suspect_once)
     CHECK_INT(look(&files, 1).changed, 1);
     CHECK_INT(bk_files_add(&files, BK_FILE_MODULE, bk_str_of(at("a.py")), 2, born), 0);
     CHECK_INT(look(&files, 2).changed, 0);
+    unlink(at("a.py"));
+    put("a.py", "1");  // as an application does that writes a module of its own
+    CHECK_INT(look(&files, 3).changed, 0);
+    put("a.py", "2");
+    CHECK_INT(look(&files, 4).changed, 1);
     put("b.py", "1");
     CHECK_INT(
         bk_files_add(&files, BK_FILE_MODULE, bk_str_of(at("b.py")), 2, bk_clock_wall() + BK_SEC),
