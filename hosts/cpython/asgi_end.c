@@ -101,6 +101,17 @@ log_late(PyObject *exception, PyObject *scope, struct bkpy_asgi *asgi)
 }
 
 static void
+answer_stopping(struct bk_exchange *x)
+{
+    static const char text[] = "The server is stopping.\n";
+    const char *why;
+    if (bk_answer_begin(x, 503, bk_str_of(bk_status_reason(503)), &why) == 0
+        && bk_answer_field(x, BK_STR("Content-Type"), BK_STR("text/plain; charset=utf-8"), &why)
+               == 0)
+        bk_answer_push(x, text, sizeof(text) - 1, NULL);
+}
+
+static void
 end_failed(struct bkpy_request *request, struct bk_exchange *x, PyObject *exception,
            PyObject *scope)
 {
@@ -125,6 +136,12 @@ end_failed(struct bkpy_request *request, struct bk_exchange *x, PyObject *except
             && !(host->asgi->cancelling
                  && PyErr_GivenExceptionMatches(exception, host->asgi->cancelled)))
             log_late(exception, scope, host->asgi);
+        return;
+    }
+    if (exception && host->asgi->cancelling && !bk_answer_sent(x)
+        && PyErr_GivenExceptionMatches(exception, host->asgi->cancelled)) {
+        answer_stopping(x); // that requests were cancelled is said once for all of them
+        bkpy_asgi_commit(request, x);
         return;
     }
     if (exception)

@@ -291,14 +291,17 @@ make_websocket(struct bkpy_host *host, struct bk_exchange *x, const struct bk_ca
 static PyObject *
 server_of(const struct bk_listener_info *info)
 {
-    PyObject *name =
-        PyUnicode_DecodeFSDefaultAndSize(info->server_name.at, (Py_ssize_t)info->server_name.len);
+    struct bk_str name = info->server_name;
     uint64_t port = 0;
-    if (!name)
+    bool is_unix = bk_str_starts(info->address, BK_STR("unix:"));
+    if (is_unix)
+        name = (struct bk_str){info->address.at + 5, info->address.len - 5};
+    PyObject *text = PyUnicode_DecodeFSDefaultAndSize(name.at, (Py_ssize_t)name.len);
+    if (!text)
         return NULL;
-    if (!info->server_port.len || bk_str_parse_u64(info->server_port, 65535, &port) < 0)
-        return Py_BuildValue("(NO)", name, Py_None);
-    return Py_BuildValue("(NI)", name, (unsigned)port);
+    if (is_unix || bk_str_parse_u64(info->server_port, 65535, &port) < 0)
+        return Py_BuildValue("(NO)", text, Py_None);
+    return Py_BuildValue("(NI)", text, (unsigned)port);
 }
 
 // Keys that are set for each request are there too: the table is large enough from the start.

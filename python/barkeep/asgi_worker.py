@@ -10,7 +10,8 @@ import sys
 from ._engine import Asgi, log
 
 STARTUP, SHUTDOWN = "lifespan.startup", "lifespan.shutdown"
-LAST_WORDS = 0.1   # part of --graceful-timeout that is kept for what follows the last request
+LAST_WORDS = 0.3   # part of --graceful-timeout that is kept for what follows the last request
+MOST_WORDS = 3.0   # and that in seconds, at most
 LEAST_WORDS = 0.5  # seconds
 
 
@@ -92,13 +93,19 @@ class Server:
             self.drained = True
             self.loop.stop()
         else:
-            left = max(self.patience * (1 - LAST_WORDS), self.patience - 3)
-            self.given_up = self.loop.call_later(left, self.give_up)
+            self.given_up = self.loop.call_later(self.patience - self.last_words(), self.give_up)
+
+    def last_words(self):
+        return min(self.patience * LAST_WORDS, MOST_WORDS)
 
     def give_up(self):
-        if self.asgi.running:
-            log("warning", "requests-cancelled", f"{self.asgi.running} requests did not finish in time and were cancelled")
+        """Requests are cancelled; a moment later connections are closed on which only the client has still something to do."""
+        count = self.asgi.running
+        if count:
+            what = "1 request" if count == 1 else f"{count} requests"
+            log("warning", "requests-cancelled", f"{what} did not finish within --graceful-timeout and had to be cancelled")
             self.asgi.cancel()
+        self.loop.call_later(self.last_words() / 3, self.worker.stop, True)
 
     # ---- the end ---------------------------------------------------------------------------------------------------
 

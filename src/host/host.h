@@ -115,6 +115,7 @@ struct bk_listener_info {
     struct bk_str server_name;  // address bound to, for SERVER_NAME
     struct bk_str server_port;  // decimal, "" for unix sockets
     bool https;
+    struct bk_str address;      // in full: "http://127.0.0.1:8000", "unix:/run/web.sock"
 };
 unsigned bk_engine_listener_count(const struct bk_engine *engine);
 const struct bk_listener_info *bk_engine_listener(const struct bk_engine *engine, unsigned index);

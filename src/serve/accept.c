@@ -103,6 +103,7 @@ bk_engine_add_listener(struct bk_engine *engine, const struct bk_listener *liste
         slot->info.server_port = (struct bk_str){slot->port, bk_str_format_u64(slot->port, port)};
     slot->info.https = listener->scheme == BK_SCHEME_HTTPS;
     bk_addr_text(slot->text, sizeof slot->text, listener->scheme, &listener->addr);
+    slot->info.address = bk_str_of(slot->text);
     accept->count++;
     return 0;
 }
