@@ -203,7 +203,7 @@ static const struct bk_host_ops ops = {
     .abi = BK_HOST_ABI,
     .size = sizeof(ops),
     .name = "cpython asgi",
-    .flags = BK_HOST_STREAMS | BK_HOST_LOOP,
+    .flags = BK_HOST_STREAMS | BK_HOST_LOOP | BK_HOST_WEBSOCKET,
     .release = bkpy_release_back,
 };
 

@@ -267,7 +267,7 @@ static int
 make_websocket(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
                PyObject *scope)
 {
-    struct bk_str offered[32];
+    struct bk_str offered[64];
     PyObject **words = host->asgi->words;
     PyObject *list = PyList_New(0);
     unsigned count = bk_ws_protocols(x, offered, BK_COUNT(offered));

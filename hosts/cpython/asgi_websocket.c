@@ -232,7 +232,7 @@ bkpy_asgi_ws_message(struct bkpy_request *request, struct bk_exchange *x, PyObje
     bool open = request->stage == BKPY_STAGE_OPEN || request->stage == BKPY_STAGE_CLOSED;
     if (x && open) {
         int got = bk_ws_receive(x, &message);
-        *ret_what = BK_WAIT_BODY;
+        *ret_what = BK_WAIT_MESSAGE;
         if (got == -EAGAIN)
             return 0;
         if (got == 1) {
