@@ -2,6 +2,8 @@
 // by asgi.c for each exchange the engine hands out.
 #include "asgi.h"
 
+#include "title.h"
+
 struct companion { // `receive`, and the callback of the task
     PyObject_HEAD vectorcallfunc call;
     struct bkpy_request *request; // ref
@@ -157,7 +159,8 @@ call_done(PyObject *self, PyObject *const *args, size_t flags, PyObject *keyword
     request->task = request->scope = NULL;
     bk_list_remove(&request->node);
     if (host->asgi) {
-        host->asgi->running_count--;
+        if (--host->asgi->running_count == 0)
+            bkpy_title_busy(false);
         if (host->engine)
             bkpy_asgi_end(request, task, scope);
     }

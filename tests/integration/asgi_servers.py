@@ -50,6 +50,14 @@ class Uvicorn:
             self.process.wait()
 
 
+def settled(server):
+    """uvloop opens sockets of its own when it begins to run: they are no leak."""
+    if not hasattr(server, "settled"):
+        server.settled = server.get("/seen/nothing").status
+        server.note_baseline()
+    return server
+
+
 def seen(server, name, seconds=10):
     """What the application noted under this name, once it is there and no longer 'waiting'."""
     return until(lambda: (value := server.get(f"/seen/{name}").json()) not in (None, "waiting") and (value,), seconds,

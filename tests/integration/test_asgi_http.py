@@ -5,7 +5,7 @@ import re
 import time
 
 import pytest
-from asgi_servers import SERVERS, Uvicorn, seen
+from asgi_servers import SERVERS, Uvicorn, seen, settled
 from harness import Malformed, request, until
 from harness.server import APPS
 
@@ -24,7 +24,7 @@ def server(request, uvicorns):
         if "cases" not in uvicorns:
             uvicorns["cases"] = Uvicorn("asgi_cases:application")
         return uvicorns["cases"]
-    server = request.getfixturevalue("shared")("asgi_cases:application", "--asgi-loop", request.param)
+    server = settled(request.getfixturevalue("shared")("asgi_cases:application", "--asgi-loop", request.param))
     server.name = request.param
     return server
 

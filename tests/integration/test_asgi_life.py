@@ -11,7 +11,10 @@ loops = pytest.mark.parametrize("loop", LOOPS)
 
 
 def serving(serve, name="application", *options, **more):
-    return serve(f"asgi_cases:{name}", *options, **more)
+    server = serve(f"asgi_cases:{name}", *options, **more)
+    if more.get("wait", True) and "uvloop" in options:
+        server.check_fds = False  # see asgi_servers.settled
+    return server
 
 
 # ---- lifespan: 7, 25 to 28 -------------------------------------------------------------------------------------------

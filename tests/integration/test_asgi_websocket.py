@@ -3,7 +3,7 @@ import json
 import time
 
 import pytest
-from asgi_servers import LOOPS, has, seen
+from asgi_servers import LOOPS, has, seen, settled
 from harness import request, until
 
 pytestmark = pytest.mark.skipif(not has("websockets"), reason="no websockets for this interpreter")
@@ -16,7 +16,7 @@ HANDSHAKE = ["Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Version
 
 @pytest.fixture(params=LOOPS)
 def server(request, shared):
-    return shared("asgi_sockets:application", "--asgi-loop", request.param)
+    return settled(shared("asgi_sockets:application", "--asgi-loop", request.param))
 
 
 def opened(server, path, **more):
