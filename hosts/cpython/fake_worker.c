@@ -28,8 +28,10 @@ bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret
             < 0)
             abort();
     }
-    worker->listeners[0] = (struct bk_listener_info){BK_STR("127.0.0.1"), BK_STR("8000"), false};
-    worker->listeners[1] = (struct bk_listener_info){BK_STR("/run/web.sock"), BK_STR(""), false};
+    worker->listeners[0] = (struct bk_listener_info){
+        BK_STR("127.0.0.1"), BK_STR("8000"), false, BK_STR("http://127.0.0.1:8000")};
+    worker->listeners[1] = (struct bk_listener_info){
+        BK_STR("/run/web.sock"), BK_STR(""), false, BK_STR("unix:/run/web.sock")};
     fake_script.worker = worker;
     *ret = worker;
     return 0;
