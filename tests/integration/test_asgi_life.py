@@ -22,7 +22,7 @@ def serving(serve, name="application", *options, **more):
 @loops
 def test_25_startup_comes_before_the_doors_open(serve, loop):
     server = serving(serve, "slow_start", "--asgi-loop", loop)
-    assert server.out.startswith("starting\nstarted\n")
+    server.wait_log(r"starting\nstarted\n", stream="out")
     assert server.get("/").status == 200
 
 
