@@ -13,16 +13,17 @@
 #include "base/compiler.h"
 
 #define PIECE 16384
-#define KEEP 64
+#define KEEP 64  // pieces; enough for threads
+#define KEEP_MOST 1024
 
 static struct {
     PyObjectArenaAllocator original;
     atomic_flag
         busy;  // threads hold the GIL here, but interpreters with a GIL of their own may meet
-    unsigned count;
-    void *pieces[KEEP];
+    unsigned count, keep;
+    void *pieces[KEEP_MOST];
     bool installed;
-} cache = {.busy = ATOMIC_FLAG_INIT};
+} cache = {.busy = ATOMIC_FLAG_INIT, .keep = KEEP};
 
 static void *
 take(void *unused, size_t size)
@@ -42,7 +43,7 @@ give(void *unused, void *piece, size_t size)
 {
     if (bk_likely(size == PIECE)
         && !atomic_flag_test_and_set_explicit(&cache.busy, memory_order_acquire)) {
-        bool kept = cache.count < KEEP;
+        bool kept = cache.count < cache.keep;
         if (kept)
             cache.pieces[cache.count++] = piece;
         atomic_flag_clear_explicit(&cache.busy, memory_order_release);
@@ -80,4 +81,10 @@ bkpy_allocator_install(void)
     PyObject_SetArenaAllocator(&ours);
     cache.installed = true;
     return 1;
+}
+
+void
+bkpy_allocator_keep(unsigned pieces)
+{
+    cache.keep = pieces < KEEP ? KEEP : pieces > KEEP_MOST ? KEEP_MOST : pieces;
 }

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 
+#include "allocator.h"
 #include "bkpy_host.h"
 #include "greenlets.h"
 #include "title.h"
@@ -103,6 +104,7 @@ begin(struct bkpy_host *host, PyObject *worker, PyObject *options, PyObject **re
     green->again = Py_NewRef(again);
     green->tell = Py_NewRef(tell);
     green->most = most;
+    bkpy_allocator_keep(most);
     green->run = PyCFunction_New(&call_run_def, worker);
     green->context = PyContext_CopyCurrent();
     green->suspended = PySet_New(NULL);
