@@ -369,6 +369,8 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
     PyObject **words = host->state->words;
     struct bk_str workers = bk_worker_setting(host->worker, "workers");
     PyObject *several = workers.len && !bk_str_equal(workers, BK_STR("1")) ? Py_True : Py_False;
+    struct bk_str class = bk_worker_setting(host->worker, "worker_class");
+    bool at_once = host->threads > 1 || bk_str_equal(class, BK_STR("gevent"));
     PyObject *dict = PyDict_New(), *version = Py_BuildValue("(ii)", 1, 0);
     struct {
         PyObject *key, *value;
@@ -379,7 +381,7 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
         {words[BKPY_WORD_WSGI_VERSION], version},
         {words[BKPY_WORD_WSGI_URL_SCHEME], words[https ? BKPY_WORD_HTTPS : BKPY_WORD_HTTP]},
         {words[BKPY_WORD_WSGI_ERRORS], host->environ.errors},
-        {words[BKPY_WORD_WSGI_MULTITHREAD], host->threads > 1 ? Py_True : Py_False},
+        {words[BKPY_WORD_WSGI_MULTITHREAD], at_once ? Py_True : Py_False},
         {words[BKPY_WORD_WSGI_MULTIPROCESS], several},
         {words[BKPY_WORD_WSGI_RUN_ONCE], Py_False},
         {words[BKPY_WORD_WSGI_INPUT_TERMINATED], Py_True},

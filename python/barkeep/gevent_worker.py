@@ -45,7 +45,7 @@ class Serving:
         from gevent.hub import Waiter
         self.worker, self.gevent, self.hub = worker, gevent, gevent.get_hub()
         self.over, self.pid = Waiter(), os.getpid()
-        self.cut_timer, self.cut_done = None, False
+        self.cut_timer, self.quit_timer, self.cut_done = None, None, False
 
     def run(self, app):
         make = self.gevent.Greenlet if self.worker.setting("gevent_greenlets") == "gevent" else None
@@ -68,8 +68,9 @@ class Serving:
             watcher.close()
         if os.getpid() == self.pid:
             self.finish()
-        if self.cut_timer is not None:
-            self.cut_timer.close()
+        for timer in (self.cut_timer, self.quit_timer):
+            if timer is not None:
+                timer.close()
 
     def drained(self):
         """Waits. gevent hands to the main greenlet what must not get lost: sys.exit() in a greenlet of the application. That is
@@ -96,12 +97,17 @@ class Serving:
         else:
             from .worker import seconds
             patience = seconds(self.worker.setting("graceful_timeout"))
-            self.cut_timer = self.hub.loop.timer(max(patience - min(patience / 5, CUT_SECONDS), 0.0))
+            self.cut_timer = self.hub.loop.timer(max(patience - min(patience / 3, CUT_SECONDS), 0.0))
             self.cut_timer.start(self.cut)
 
     def cut(self):
-        """In the hub: ends requests that still run, as their application can notice: GreenletExit where they wait."""
+        """In the hub: ends requests that still run, as their application can notice: GreenletExit where they wait. A client that
+        does not close after its answer is not waited for any longer."""
+        if self.cut_done:
+            return
         self.cut_done = True
+        self.quit_timer = self.hub.loop.timer(CUT_SECONDS / 2)
+        self.quit_timer.start(self.worker.stop, True)
         for greenlet in self.left(True):
             self.gevent.kill(greenlet)
 

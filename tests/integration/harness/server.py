@@ -97,7 +97,7 @@ class Server:
         self.addresses = [self.address_of(text) for text in re.findall(r"(?:https?://|unix:)[^\s,]+", found["where"])]
         self.baseline = {}
         until(lambda: len(self.workers()) == self.workers_wanted, seconds, f"{self.workers_wanted} workers\n{self.log}")
-        if CLASS == "gevent":  # the loop's descriptors are opened after the ready line
+        if "gevent" in self.command:  # the loop's descriptors are opened after the ready line
             until(lambda: all("anon_inode:[timerfd]" in procs.fd_kinds(pid) for pid in self.workers()), seconds, "gevent's loop")
         self.note_baseline()
 
