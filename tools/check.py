@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs named sets of suites, prints each runner's own closing lines, a time for each suite and one total line.
 
-  tools/check.py SET...     checks | quick | full | sanitize | matrix | interpreter (what matrix does, on this one);
+  tools/check.py SET...     checks | quick | full | classes | sanitize | matrix | interpreter (what matrix does, on this one);
                             each suite runs once even if two sets name it
 
 Exit status 0 only when every suite passed. `make quick`, `make test` and .ci/run call it.
@@ -21,11 +21,15 @@ QUICK = ("http_conformance", "http_framing", "smuggling", "wsgi", "environ", "bo
          "file_wrapper", "cli_golden", "apps", "fork")
 # What depends on the interpreter; the rest of the suite is about the C parts and runs on one.
 PER_INTERPRETER = (*QUICK, "interpreter", "first_minutes", "logs", "signals_lifecycle")
+# What depends on who runs the application.
+CLASSES = ("sync", "gthread", "gevent", "tornado")
+PER_CLASS = ("http_conformance", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "timeouts", "limits", "apps", "logs")
 MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def main():
-    sets = {"checks": checks, "quick": quick, "full": full, "sanitize": sanitize, "matrix": matrix, "interpreter": one_interpreter}
+    sets = {"checks": checks, "quick": quick, "full": full, "classes": classes, "sanitize": sanitize, "matrix": matrix,
+            "interpreter": one_interpreter}
     if not sys.argv[1:] or any(name not in sets for name in sys.argv[1:]):
         sys.exit(__doc__)
     LOGS.mkdir(parents=True, exist_ok=True)
@@ -58,6 +62,12 @@ def full(report):
         report.suite("build clang", lambda: str(build.unit(sys.executable, False, True)))
     package(report, "package", sys.executable)
     integration(report, "integration", sys.executable)
+
+
+def classes(report):
+    """The suites about requests, once under each class that can serve a WSGI application."""
+    for name in CLASSES:
+        integration(report, f"integration -k {name}", sys.executable, "-m", "not slow", files=PER_CLASS, worker_class=name)
 
 
 def sanitize(report):
@@ -101,10 +111,12 @@ def package(report, name, python):
     report.suite(name, lambda: ([str(build.test_venv(python, False) / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/python"], dict(os.environ)))
 
 
-def integration(report, name, python, *options, sanitize=False, files=()):
+def integration(report, name, python, *options, sanitize=False, files=(), worker_class=None):
     def run():
         venv = build.test_venv(python, sanitize)
         environment = dict(os.environ, BARKEEP_TEST_PYTHON=str(venv / "bin/python"))
+        if worker_class:
+            environment["BARKEEP_TEST_CLASS"] = worker_class
         environment.setdefault("BARKEEP_TEST_SOAK", "20000" if sanitize else "200000" if os.environ.get("CI") else "60000")
         if sanitize:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)

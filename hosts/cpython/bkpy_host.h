@@ -112,7 +112,7 @@ int bkpy_file_wrapper_send(struct bkpy_host *host, struct bk_exchange *x, PyObje
 // serving.c: what one thread needs before its first request of a WSGI application. -1 with an exception.
 int bkpy_serving_prepare(struct bkpy_host *host, PyObject *app, unsigned threads);
 // serving.c: tells the engine how many threads there will be; serve() does it at the latest. -1 with an exception.
-int bkpy_serving_begin(struct bkpy_host *host);
+int bkpy_serving_begin(struct bkpy_host *host, unsigned count);
 // serving.c: runs the application until the engine is drained; with `green` under gevent, see bkpy_green_serve. -1 with
 // an exception.
 int bkpy_serving_run(PyObject *worker, struct bkpy_host *host, PyObject *app, PyObject *green);

@@ -21,12 +21,10 @@ static int serve_threads(PyObject *worker, struct bkpy_host *host, PyObject *app
 static void finish(struct bkpy_host *host);
 
 int
-bkpy_serving_begin(struct bkpy_host *host)
+bkpy_serving_begin(struct bkpy_host *host, unsigned count)
 {
-    struct bk_str setting = bk_worker_setting(host->worker, "threads");
-    unsigned count = setting.len ? (unsigned)strtoul(setting.at, NULL, 10) : 1;
-    int error = bk_worker_threads(host->worker, count ? count : 1);
-    host->threads = count ? count : 1;
+    int error = bk_worker_threads(host->worker, count);
+    host->threads = count;
     if (error == 0)
         return 0;
     errno = -error;
@@ -37,7 +35,7 @@ bkpy_serving_begin(struct bkpy_host *host)
 int
 bkpy_serving_run(PyObject *worker, struct bkpy_host *host, PyObject *app, PyObject *green)
 {
-    if (!green && bkpy_serving_begin(host) < 0)
+    if (!green && !host->threads && bkpy_serving_begin(host, 1) < 0)
         return -1;
     unsigned count = host->threads;
     int result = bkpy_serving_prepare(host, app, count);

@@ -457,10 +457,15 @@ worker_serve_green(PyObject *self, PyObject *args)
 }
 
 static PyObject *
-worker_threads(PyObject *self, PyObject *unused)
+worker_threads(PyObject *self, PyObject *number)
 {
     struct bkpy_host *host = ((struct worker *)self)->host;
-    if (!live(self) || bkpy_serving_begin(host) < 0)
+    unsigned long count = PyLong_AsUnsignedLong(number);
+    if (PyErr_Occurred() || !live(self))
+        return NULL;
+    if (count < 1 || count > 1000)
+        return PyErr_Format(PyExc_ValueError, "1 to 1000 threads");
+    if (bkpy_serving_begin(host, (unsigned)count) < 0)
         return NULL;
     Py_RETURN_NONE;
 }
@@ -499,8 +504,8 @@ static PyMethodDef methods[] = {
     {"serve_green", worker_serve_green, METH_VARARGS,
      "serve_green(app, (hub, make, most, again, tell, wait)): the same with a greenlet per request; "
      "see gevent_worker.py."},
-    {"threads", worker_threads, METH_NOARGS,
-     "threads(): serve() will run the application on --threads threads. Before ready()."},
+    {"threads", worker_threads, METH_O,
+     "threads(count): serve() will run the application on so many threads. Before ready()."},
     {"_run", worker_run, METH_VARARGS, "_run(number, app): what serve() runs on its threads."},
     {"stop", (PyCFunction)(void (*)(void))worker_stop, METH_VARARGS | METH_KEYWORDS,
      "stop(quick=False): finish what runs and leave serve(); quick: leave at once."},

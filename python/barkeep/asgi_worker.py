@@ -53,6 +53,11 @@ class Server:
             self.loop.add_reader(self.asgi.fileno(), self.asgi.pump)
         self.lifespan.startup(self.loop)
 
+    def described(self):
+        """For the start line."""
+        lifespan = "" if self.lifespan.mode == "off" else f", lifespan {'on' if self.lifespan.supported else 'off'}"
+        return f"loop {self.loop_kind}{lifespan}"
+
     def serve(self):
         """Until the engine is drained; then the end of everything in order."""
         state = self.lifespan.state if self.lifespan.supported else None

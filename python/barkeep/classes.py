@@ -16,6 +16,7 @@ SERVES = {
     "tornado": (kind.TORNADO, kind.WSGI),
 }
 BY_INTERFACE = {kind.WSGI: "gthread", kind.ASGI: "asgi", kind.TORNADO: "tornado"}
+THREADS = 4  # development servers have threads, applications are used to them
 HOSTED = ("gevent", "asgi", "tornado")  # a loop of Python waits
 
 
@@ -39,11 +40,22 @@ def choose(setting, loaded):
     return setting
 
 
-def start(worker, loaded, name):
+def start(worker, loaded, name, usual_threads=THREADS):
     """What comes before the doors open (the lifespan of an ASGI application). Returns the function that serves until the engine
-    is drained; it raises what ends the process."""
+    is drained, which raises what ends the process, and what the start line says of the class: {"threads": ...}."""
     if name not in HOSTED:
-        worker.threads()
-        return lambda: worker.serve(loaded.app)
+        count = threads(worker.setting("threads"), name, usual_threads)
+        worker.threads(count)
+        return lambda: worker.serve(loaded.app), {"threads": str(count)}
     module = import_module(f".{name}_worker", __package__)
-    return module.start(worker, loaded) if hasattr(module, "start") else lambda: module.serve(worker, loaded)
+    if not hasattr(module, "start"):
+        return lambda: module.serve(worker, loaded), {"loop": name}
+    serve = module.start(worker, loaded)
+    return serve, {"loop": serve.__self__.described()}
+
+
+def threads(setting, name, usual):
+    """How many threads run a WSGI application. As under Gunicorn -k sync with --threads above 1 is gthread."""
+    if setting != "auto":
+        return int(setting)
+    return 1 if name == "sync" else usual

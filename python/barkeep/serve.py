@@ -116,7 +116,7 @@ def serve(loaded, settings, began, ready=None):
         raise explained(error, settings, loaded.name) from None
     setting = worker.setting("worker_class")
     classes.prepare(setting)
-    run_class = classes.start(worker, loaded, classes.choose(setting, loaded))
+    run_class, _ = classes.start(worker, loaded, classes.choose(setting, loaded), usual_threads=1)
     logs = Logs(worker.setting("log_level"))
     server = Server(worker)
     with Signals(worker), logs:

@@ -28,11 +28,11 @@ def main(heritage_fd):
     worker = inherit(heritage_fd)
     alive.append(worker)
     prepare(worker)
-    loaded, serve = load(worker)
+    loaded, (serve, described) = load(worker)
     ignore_signals()
     show_title(worker, loaded)
     try:
-        worker.ready(facts(loaded, began))
+        worker.ready(facts(loaded, began) | described)
     except OSError as error:
         fail(worker, "worker-boot", f"cannot begin to serve: {error}")
     serve()

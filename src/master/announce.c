@@ -2,6 +2,7 @@
 #include "master/announce.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "base/clock.h"
 #include "master/autoreload.h"
@@ -19,7 +20,7 @@ void
 bk_announce_serving(struct bk_master_pool *pool)
 {
     struct bk_master *master = pool->master;
-    char where[1500], python[256], workers[160], took[BK_WORDS_ROOM], detail[700], files[64];
+    char where[1500], python[256], workers[280], took[BK_WORDS_ROOM], detail[800], files[64];
 
     bk_bind_describe(pool, where, sizeof where);
     describe_python(pool, python, sizeof python);
@@ -60,9 +61,15 @@ bk_announce_check(struct bk_master_pool *pool)
         snprintf(workers, sizeof workers, "%u (%s)", pool->wanted,
                  bk_config_origin(config, "workers"));
     }
-    printf("ok: %s (%s) imports in %s with %s\n  bind %s (%s), workers %s\n", app_of(pool),
+    printf("ok: %s (%s) imports in %s with %s\n  bind %s (%s), workers %s", app_of(pool),
            pool->facts.kind, bk_words_duration(ms * BK_MSEC, took), python, where,
            bk_config_origin(config, "bind"), workers);
+    if (pool->facts.loop[0])
+        printf(", %s\n", pool->facts.loop);
+    else if (pool->facts.threads[0])
+        printf(", threads %s (%s)\n", pool->facts.threads, bk_config_origin(config, "threads"));
+    else
+        printf("\n");
     fflush(stdout);
 }
 
@@ -97,10 +104,19 @@ static void
 describe_workers(const struct bk_master_pool *pool, char *out, size_t room)
 {
     char auto_text[128];
-    int len = snprintf(out, room, "%u worker%s", pool->wanted, pool->wanted == 1 ? "" : "s");
+    unsigned long threads = strtoul(pool->facts.threads, NULL, 10);
+    size_t len =
+        (size_t)snprintf(out, room, "%u worker%s", pool->wanted, pool->wanted == 1 ? "" : "s");
 
-    if (pool->config->workers >= 0)
-        return;
-    bk_cpus_explain(&pool->master->cpus, auto_text, sizeof auto_text);
-    snprintf(out + len, room - (size_t)len, " (%s)", auto_text);
+    if (pool->config->workers < 0) {
+        bk_cpus_explain(&pool->master->cpus, auto_text, sizeof auto_text);
+        len += (size_t)snprintf(out + len, room - len, " (%s)", auto_text);
+    }
+    if (pool->facts.loop[0])
+        snprintf(out + len, room - len, ", %s", pool->facts.loop);
+    else if (threads > 1 && pool->wanted > 1)
+        snprintf(out + len, room - len, " x %lu threads = %lu requests at once", threads,
+                 threads * pool->wanted);
+    else if (threads > 1)
+        snprintf(out + len, room - len, " x %lu threads", threads);
 }

@@ -175,6 +175,8 @@ take_ready(struct bk_member *member, struct bk_str text)
     copy_field(facts->kind, sizeof facts->kind, text, "kind");
     copy_field(facts->python, sizeof facts->python, text, "python");
     copy_field(facts->ready_ms, sizeof facts->ready_ms, text, "ready_ms");
+    copy_field(facts->threads, sizeof facts->threads, text, "threads");
+    copy_field(facts->loop, sizeof facts->loop, text, "loop");
     struct bk_str framework = bk_channel_field(text, "framework");
     size_t len = strlen(facts->kind);
     if (framework.len > 0 && !bk_str_equal(framework, bk_str_of(facts->kind)))

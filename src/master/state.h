@@ -61,6 +61,7 @@ struct bk_seat {
 // What READY said, for the start lines.
 struct bk_app_facts {
     char app[256], kind[96], python[64], ready_ms[24];
+    char threads[8], loop[48];  // of the worker class: "4"; "loop asyncio, lifespan on"
 };
 
 struct bk_master_pool {

@@ -56,7 +56,7 @@ def test_the_good_way(place):
         assert terminal.ended() == 0
     assert not (difference := matches(f"""
 barkeep <0.1.0> serving app:application (WSGI) on http://127.0.0.1:{port}
-  python <3.13.1> in <.venv>, 1 worker, ready in <64> ms; Ctrl-C stops
+  python <3.13.1> in <.venv>, 1 worker x 4 threads, ready in <64> ms; Ctrl-C stops
 200 GET / 3 B <0.2> ms
 200 GET /favicon.ico 9 B <0.1> ms
 ^Cstopped: 2 requests, 0 errors
@@ -78,7 +78,7 @@ def test_hang_up_stops(place):
 def test_check_config(place):
     check("""
 ok: app:application (WSGI) imports in <1.8 s> with python <3.13.1> in <.venv>
-  bind http://127.0.0.1:8000 (default), workers 8 (command line)
+  bind http://127.0.0.1:8000 (default), workers 8 (command line), threads 4 (default)
 """, 0, run("app", "--workers", "8", "--check-config", cwd=place))
 
 

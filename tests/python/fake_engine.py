@@ -29,7 +29,7 @@ def set_title(text):
         worker.note("title", text)
 
 
-DEFAULTS = {"worker_class": "auto"}
+DEFAULTS = {"worker_class": "auto", "threads": "auto"}
 
 
 class Worker:
@@ -83,7 +83,7 @@ class Worker:
     def booting(self, text):
         self.note("booting", text)
 
-    def threads(self):
+    def threads(self, count):
         pass
 
     def ready(self, facts):
