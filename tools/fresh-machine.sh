@@ -14,6 +14,7 @@ suite=bookworm
 [ "$what" != matrix ] || suite=testing
 root=$cache/machine-$suite
 newer="3.14 3.15"
+failed=""
 
 if [ "${INSIDE_NAMESPACES:-}" != yes ]; then
     [ "$(id -u)" = 0 ] || { echo "fresh-machine: needs root" >&2; exit 2; }
@@ -77,8 +78,9 @@ if [ "$what" = matrix ]; then
         # A mirror's copy of testing may be some days old; signatures are checked all the same.
         inside "apt-get update -q -o Acquire::Check-Valid-Until=false && apt-get install -q -y --no-install-recommends gcc libc6-dev zlib1g-dev python$version-venv python$version-dev" \
             >"$cache/apt.log" 2>&1 || { echo "python $version cannot be had"; continue; }
-        inside "cd /barkeep && CI=true python$version tools/check.py interpreter"
+        inside "cd /barkeep && CI=true python$version tools/check.py interpreter" || failed="$failed $version"
     done
+    [ -z "$failed" ] || { echo "fresh machine: failed on$failed" >&2; exit 1; }
 fi
 if [ "$what" = run ] || [ "$what" = all ]; then
     echo "== make run"

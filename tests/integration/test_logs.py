@@ -176,10 +176,8 @@ def test_a_full_pipe_never_holds_a_request(serve, tmp_path):
     try:
         server = serve("everything", "--access-logfile", fifo)
         with server.connect() as conn:
-            started = time.monotonic()
-            for _ in range(20_000 // (10 if procs.SLOW > 1 else 1)):
+            for _ in range(20_000 // (10 if procs.SLOW > 1 else 1)):  # one that is held runs into the connection's timeout
                 assert conn.get("/hello").status == 200
-            assert time.monotonic() - started < 30 * procs.SLOW
         assert server.stop() == 0
     finally:
         os.close(keep)
