@@ -60,6 +60,7 @@ def full(report):
     unit(report, "unit")
     if any((Path(folder) / "clang").exists() for folder in os.environ["PATH"].split(":")):
         report.suite("build clang", lambda: str(build.unit(sys.executable, False, True)))
+    report.suite("autobahn", [sys.executable, "tools/autobahn.py"])
     package(report, "package", sys.executable)
     integration(report, "integration", sys.executable)
 
