@@ -7,7 +7,7 @@ PYTHON ?= python3
 export PYTHON
 tools = $(PYTHON) tools
 
-.PHONY: build run test quick sanitize test-matrix fuzz scorecard fresh-machine format-check docs clean help
+.PHONY: build run test quick sanitize test-matrix fuzz scorecard autobahn fresh-machine format-check docs clean help
 .DEFAULT_GOAL = build
 
 build:  ## .venv with barkeep installed in it
@@ -42,6 +42,10 @@ scorecard:  ## CPU per request beside bjoern and the kernel's floor
 	@tools/bootstrap bench
 	@$(tools)/build.py --python $(PYTHON) run-venv
 	@$(PYTHON) bench/scorecard.py --barkeep .venv/bin/barkeep
+
+autobahn:  ## the Autobahn WebSocket suite against the engine; FULL=1 for all 517 cases (needs a CPython 2.7)
+	@tools/bootstrap test
+	@$(tools)/autobahn.py $(if $(FULL),--full)
 
 fresh-machine:  ## `make run` and `make test` in a minimal Debian made for the purpose (root, debootstrap)
 	@tools/fresh-machine.sh
