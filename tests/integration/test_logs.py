@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import time
 
 import pytest
 from harness import procs, request, until
