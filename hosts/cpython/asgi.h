@@ -29,6 +29,8 @@ enum bkpy_asgi_word {
     BKPY_ASGI_WORD_COUNT
 };
 
+#define BKPY_WAIT_ACCEPT 0x80 // beside enum bk_wait: a receive() before websocket.accept
+
 struct bkpy_request;
 
 struct bkpy_asgi {

@@ -72,7 +72,7 @@ bkpy_asgi_watch(struct bkpy_request *request)
     unsigned what = request->waits || request->leaving ? BK_WAIT_GONE : 0;
     for (struct bkpy_wait *wait = request->waits; wait; wait = wait->next)
         if (!wait->woken)
-            what |= wait->what;
+            what |= wait->what & ~(unsigned)BKPY_WAIT_ACCEPT;
     unsigned already = x ? bk_exchange_watch(x, what) : what;
     if (already)
         bkpy_asgi_wake(request, already);

@@ -72,6 +72,8 @@ accept_it(struct bkpy_request *request, struct bk_exchange *x, PyObject *message
     Py_DECREF(headers);
     if (result == 0) {
         request->stage = BKPY_STAGE_OPEN;
+        if (request->waits) // another task waits for messages already
+            bkpy_asgi_wake(request, BKPY_WAIT_ACCEPT);
         return Py_NewRef(request->host->asgi->done);
     }
     if (result == -ENOMEM)
@@ -243,6 +245,7 @@ bkpy_asgi_ws_message(struct bkpy_request *request, struct bk_exchange *x, PyObje
             message = (struct bk_ws_message){.code = 1006};
         request->left = true;
     } else if (x && !request->left && !bk_exchange_gone(x)) {
+        *ret_what = BKPY_WAIT_ACCEPT;
         return 0;
     }
     *ret = disconnect_message(asgi, &message);

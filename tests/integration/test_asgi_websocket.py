@@ -51,6 +51,12 @@ def test_29_30_35_wrong_messages_raise(server):
     assert "OSError" in told["closed"]
 
 
+def test_29_a_task_that_receives_before_the_accept(server):
+    with opened(server, "/eager") as ws:
+        ws.send("heard after all")
+        assert ws.recv(timeout=20) == "heard after all"
+
+
 def test_30_34_accept_and_close(server):
     with opened(server, "/choose", subprotocols=["first", "second"]) as ws:
         assert ws.subprotocol == "second" and ws.response.headers.get_all("x-extra") == ["yes", "too"]

@@ -127,3 +127,16 @@ async def do_talk(scope, receive, send):
     message = await receive()
     talking.cancel()
     await send({"type": "websocket.send", "text": f"heard {message['text']}"})
+
+
+async def do_eager(scope, receive, send):
+    """One task reads from the beginning, another accepts later."""
+    assert (await receive())["type"] == "websocket.connect"
+    reading = asyncio.ensure_future(read_one(receive))
+    await asyncio.sleep(0.05)
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": await reading})
+
+
+async def read_one(receive):
+    return (await receive())["text"]
