@@ -222,10 +222,8 @@ serve_alone(struct bk_engine *engine)
 {
     struct bk_exchange *x;
     while (!(bk_engine_turn(engine, -1) & BK_TURN_STOP))
-        while ((x = bk_engine_next(engine))) {
+        while ((x = bk_engine_next(engine)))
             application(x);
-            bk_exchange_commit(x);
-        }
 }
 
 static void *
@@ -236,9 +234,8 @@ serve(void *number)
     struct bk_exchange *x;
     while (!(bk_engine_turn_as(engine, me, -1) & BK_TURN_STOP)) {
         take_lock();
-        while ((x = bk_engine_next_as(engine, me))) {
+        while ((x = bk_engine_next_as(engine, me)))
             application(x);
-        }
         drop_lock();
     }
     return NULL;
