@@ -116,6 +116,9 @@ int bkpy_serving_begin(struct bkpy_host *host, unsigned count);
 // serving.c: runs the application until the engine is drained; with `green` under gevent, see bkpy_green_serve. -1 with
 // an exception.
 int bkpy_serving_run(PyObject *worker, struct bkpy_host *host, PyObject *app, PyObject *green);
+// serving.c: bk_host_ops.pause and resume.
+void *bkpy_serving_pause(void *first, unsigned number);
+void bkpy_serving_resume(void *first, unsigned number, void *paused);
 // serving.c: (number, app), what one of several threads does.
 PyObject *bkpy_serving_thread(struct bkpy_host *first, PyObject *args);
 // wsgi.c: runs one exchange through the application and commits it. Never leaves an exception pending: one that shall

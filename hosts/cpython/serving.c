@@ -272,3 +272,31 @@ bkpy_serving_thread(struct bkpy_host *first, PyObject *args)
         return NULL;
     Py_RETURN_NONE;
 }
+
+// ---- without the GIL for a moment ---------------------------------------------------------------
+
+static struct bkpy_host *
+host_at(struct bkpy_host *host, unsigned number)
+{
+    while (host && host->number != number)
+        host = host->next;
+    return host;
+}
+
+// A thread that uses another's request keeps the GIL: it is what keeps that request from ending.
+void *
+bkpy_serving_pause(void *first, unsigned number)
+{
+    struct bkpy_host *host = host_at(first, number);
+    if (!host || host->thread != PyThread_get_thread_ident() || !PyGILState_Check())
+        return NULL;
+    host->turning = true;
+    return PyEval_SaveThread();
+}
+
+void
+bkpy_serving_resume(void *first, unsigned number, void *paused)
+{
+    PyEval_RestoreThread(paused);
+    host_at(first, number)->turning = false;
+}

@@ -94,7 +94,8 @@ static PyObject *
 adopt(PyTypeObject *type, struct bk_worker *worker, bool is_alone)
 {
     static const struct bk_host_ops ops = {
-        .abi = BK_HOST_ABI, .size = sizeof(ops), .name = "cpython", .release = bkpy_release_back};
+        .abi = BK_HOST_ABI, .size = sizeof(ops), .name = "cpython", .release = bkpy_release_back,
+        .pause = bkpy_serving_pause, .resume = bkpy_serving_resume};
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct bkpy_host *host = NULL;
     struct worker *self = NULL;

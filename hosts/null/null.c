@@ -24,6 +24,7 @@
 static struct bk_worker *the_worker;
 static bool has_lock, is_loop, has_threads;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static _Thread_local bool holding;
 
 static void
 on_signal(int number)
@@ -38,23 +39,41 @@ release(void *host, void *token)
     free(token);
 }
 
-static struct bk_host_ops ops = {
-    .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .flags = BK_HOST_WEBSOCKET,
-    .release = release};
-
 static void
 take_lock(void)
 {
     if (has_lock)
         pthread_mutex_lock(&lock);
+    holding = has_lock;
 }
 
 static void
 drop_lock(void)
 {
+    holding = false;
     if (has_lock)
         pthread_mutex_unlock(&lock);
 }
+
+static void *
+pause_thread(void *host, unsigned thread)
+{
+    if (!holding)
+        return NULL;
+    drop_lock();
+    return &lock;
+}
+
+static void
+resume_thread(void *host, unsigned thread, void *paused)
+{
+    take_lock();
+}
+
+static struct bk_host_ops ops = {
+    .abi = BK_HOST_ABI, .size = sizeof ops, .name = "null", .flags = BK_HOST_WEBSOCKET,
+    .pause = pause_thread, .resume = resume_thread,
+    .release = release};
 
 static int
 wait_for(struct bk_exchange *x, enum bk_wait what)

@@ -23,7 +23,7 @@
 #include "proto/headers.h"
 #include "proto/message.h"
 
-#define BK_HOST_ABI 2
+#define BK_HOST_ABI 3
 
 struct bk_engine;
 struct bk_exchange;
@@ -42,6 +42,12 @@ struct bk_host_ops {
     // The engine no longer needs a buffer lent with bk_answer_push(). Called on the engine's thread
     // with or without the GIL: put `token` on a list and drop the reference at the next GIL take.
     void (*release)(void *host, void *token);
+    // Around a short sleep inside a call about an exchange, until the thread that is in the engine
+    // has done the work: lets go of the GIL and takes it back. `thread` is the number of the one that
+    // runs the exchange. May be NULL; so may what pause returns, for callers that hold no GIL or must
+    // keep it.
+    void *(*pause)(void *host, unsigned thread);
+    void (*resume)(void *host, unsigned thread, void *paused);
 };
 
 // -ENOTSUP when the struct was built against another ABI. `host` is handed back in each call. Must

@@ -16,9 +16,11 @@
 #define TICK (2 * BK_MSEC)         // the watcher looks that often while there is progress
 #define SECOND_LOOK (BK_MSEC / 2)  // and again that soon after it found the owner outside
 #define SLOW (300 * 1000)          // ns: routes slower than this get a follower before the call
+#define SPINS 100                  // looks at an errand before its owner sleeps
 #define ROUTE_BYTES 24             // of a path, that tell one route from another
 
 static void settle(struct bk_engine *engine, unsigned number, uint64_t word, bool disturbed);
+static void sleep_on(struct bk_engine *engine, unsigned number, struct bk_errand *errand);
 static struct bk_thread *pop_idle(struct bk_baton *baton);
 static void wake(struct bk_thread *thread);
 static void watch(struct bk_baton *baton);
@@ -403,7 +405,25 @@ bk__baton_run(struct bk_exchange *x, struct bk_errand *errand)
             bk_loop_wake(&engine->loop);
         break;
     }
+    sleep_on(engine, number, errand);
+}
+
+// Most errands are done within microseconds; who sleeps does not keep other threads from Python.
+static void
+sleep_on(struct bk_engine *engine, unsigned number, struct bk_errand *errand)
+{
+    const struct bk_host_ops *ops = engine->ops;
+    for (int i = 0; i < SPINS; i++) {
+        if (atomic_load_explicit(&errand->done, memory_order_acquire))
+            return;
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+    void *paused = ops->pause ? ops->pause(engine->host, number) : NULL;
     bk__errand_wait(errand);
+    if (paused)
+        ops->resume(engine->host, number, paused);
 }
 
 // ---- the watcher ----

@@ -24,8 +24,7 @@ static int wait_for_events(struct bk_engine *engine, int wait_ms, bool nested);
 int
 bk_engine_turn(struct bk_engine *engine, int wait_ms)
 {
-    return engine->baton ? bk_engine_turn_as(engine, 1, wait_ms)
-                         : bk__engine_turn(engine, wait_ms, false);
+    return bk_engine_turn_as(engine, 1, wait_ms);
 }
 
 // The thread follows until it gets the loop, then turns it until there is something to do outside.
@@ -33,6 +32,8 @@ int
 bk_engine_turn_as(struct bk_engine *engine, unsigned number, int wait_ms)
 {
     struct bk_baton *baton = engine->baton;
+    if (!baton)
+        return bk__engine_turn(engine, wait_ms, false);
     struct bk_thread *me = &baton->threads[number - 1];
     uint64_t until = wait_ms < 0 ? UINT64_MAX : bk_clock_mono() + (uint64_t)wait_ms * BK_MSEC;
     atomic_store_explicit(&me->phase, BK_PHASE_ENGINE, memory_order_relaxed);

@@ -100,12 +100,14 @@ bk__to_app_overdue(struct bk_timer *timer)
 struct bk_exchange *
 bk_engine_next(struct bk_engine *engine)
 {
-    return engine->baton ? bk_engine_next_as(engine, 1) : take_ready(engine);
+    return bk_engine_next_as(engine, 1);
 }
 
 struct bk_exchange *
 bk_engine_next_as(struct bk_engine *engine, unsigned number)
 {
+    if (!engine->baton)
+        return take_ready(engine);
     struct bk_thread *me = &engine->baton->threads[number - 1];
     atomic_store_explicit(&me->phase, BK_PHASE_ENGINE, memory_order_relaxed);
     if (bk_unlikely(!bk__baton_enter(engine, me)))
