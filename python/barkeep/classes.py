@@ -51,7 +51,8 @@ def start(worker, loaded, name, usual_threads=THREADS):
     if not hasattr(module, "start"):
         return lambda: module.serve(worker, loaded), {"loop": name}
     serve = module.start(worker, loaded)
-    return serve, {"loop": serve.__self__.described()}
+    described = getattr(getattr(serve, "__self__", None), "described", lambda: name)
+    return serve, {"loop": described()}
 
 
 def threads(setting, name, usual):
