@@ -37,10 +37,10 @@ def on_fork():
             os.write(write, json.dumps(open_targets()).encode())
         finally:
             os._exit(0)
+    os.waitpid(pid, 0)  # before the read: gevent's os.close() takes effect later, so there may be no end of file
+    seen = json.loads(os.read(read, 65536))
+    os.close(read)
     os.close(write)
-    with os.fdopen(read, "rb") as pipe:
-        seen = json.loads(pipe.read())
-    os.waitpid(pid, 0)
     return seen
 
 
