@@ -3,6 +3,7 @@ import os
 import re
 import time
 from collections import Counter
+from pathlib import Path
 
 # A sanitizer build on a shared two-core machine is this much slower than the developer's; multiplies every deadline.
 SLOW = float(os.environ.get("BARKEEP_TEST_SLOW", "1"))
@@ -59,9 +60,9 @@ def tree(pid):
 
 
 def waits_in_epoll(pid):
-    """The main thread sleeps in epoll_wait (or the kernel does not tell us)."""
-    shown = read(f"/proc/{pid}/task/{pid}/wchan")
-    return shown in (b"", b"0") or b"ep_poll" in shown or b"epoll" in shown
+    """One of its threads sleeps in epoll_wait (or the kernel does not tell us)."""
+    shown = [read(path) for path in Path(f"/proc/{pid}/task").glob("*/wchan")]
+    return any(text in (b"", b"0") or b"ep_poll" in text or b"epoll" in text for text in shown)
 
 
 def pending(pid, sig):
