@@ -457,6 +457,7 @@ def test_without_reload_a_broken_start_ends(serve, place):
     assert server.ended() == 4
 
 
+@pytest.mark.skipif(bool(PRELOAD), reason="started without the harness, which knows how to preload the sanitizer")
 def test_check_config_does_not_wait(place):
     (place / "versioned.py").write_text("1 / 0")
     done = subprocess.run([os.path.join(os.path.dirname(PYTHON), "barkeep"), "--reload", "--check-config", "versioned"], cwd=place,
