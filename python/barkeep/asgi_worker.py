@@ -4,6 +4,7 @@
 classes.py calls prepare() before and start() after the application was imported; what start() returns serves.
 """
 import asyncio
+import os
 import signal
 import sys
 
@@ -51,6 +52,7 @@ class Server:
         self.asgi = Asgi(self.worker, self.loop, wrap, root_path, quoted(root_path), seconds(self.worker.setting("slow_callback")))
         if self.loop_kind != "asyncio":
             self.loop.add_reader(self.asgi.fileno(), self.asgi.pump)
+            os.register_at_fork(after_in_child=self.leave_loop)
         self.lifespan.startup(self.loop)
 
     def described(self):
@@ -82,6 +84,13 @@ class Server:
                     raise
                 if not self.asgi.owns(error):
                     self.stop_because_of(error)
+            if self.asgi.forked:
+                raise SystemExit
+
+    def leave_loop(self):
+        """In a child that the application forked. Our selector ends its loop by itself; another loop would wait for ever."""
+        if self.loop is not None and self.loop.is_running():
+            self.loop.stop()
 
     def stop_because_of(self, error):
         """A signal handler of the application, or a task that belongs to no request, wants to end the process."""

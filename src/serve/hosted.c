@@ -36,7 +36,7 @@ bk_exchange_watch(struct bk_exchange *x, unsigned what)
     struct bk_conn *conn = x->conn;
     bk_list_remove(&x->stirred);
     x->wishes = already ? 0 : (uint8_t)what;
-    if (!conn || already || x->ws)  // a session has clocks of its own
+    if (!conn || already || x->ws) // a session has clocks of its own
         return already;
     enum bk_step step = what & BK_WAIT_BODY    ? BK_STEP_BODY
                         : what & BK_WAIT_DRAIN ? BK_STEP_SEND
@@ -132,6 +132,9 @@ bk__hosted_settle(struct bk_engine *engine)
 void
 bk__hosted_turned(struct bk_engine *engine)
 {
+    // Now the loop waits, or runs what this turn has begun: to the accept gate of others a worker
+    // that waits. One that sits in its application is found out as one that leaves connections.
+    atomic_store_explicit(&engine->slot->waiting, 1, memory_order_relaxed);
     if (!bk_list_empty(&engine->pending) || !bk_list_empty(&engine->stirred))
         bk_loop_wake(&engine->loop);
     bk_loop_arm(&engine->loop);

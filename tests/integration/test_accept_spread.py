@@ -111,6 +111,7 @@ def test_frozen_least_loaded_worker(server):
     counts = spread(server, conns)
     frozen = min(counts, key=counts.get)
     os.kill(frozen, signal.SIGSTOP)
+    until(lambda: procs.state(frozen) == "T", 10, "the worker to stand still: a thread may accept until then")
     until(lambda: procs.state(frozen) == "T", 5, "the worker to be stopped")
     try:
         slow = []
@@ -129,6 +130,7 @@ def test_frozen_worker_loses_nobody(server):
     """The same without the clock: every connection is answered while one worker is stopped."""
     frozen = server.workers()[0]
     os.kill(frozen, signal.SIGSTOP)
+    until(lambda: procs.state(frozen) == "T", 10, "the worker to stand still: a thread may accept until then")
     try:
         for _ in range(60):
             assert server.get("/hello", timeout=5).status == 200

@@ -27,7 +27,7 @@ def test_the_required_keys(server):
     assert seen["SERVER_SOFTWARE"].startswith("barkeep/")
     assert seen["wsgi.version"] == [1, 0] and seen["wsgi.url_scheme"] == "http"
     assert seen["wsgi.input_terminated"] is True and seen["wsgi.run_once"] is False
-    assert seen["wsgi.multithread"] is (CLASS == "gevent") and seen["wsgi.multiprocess"] is False
+    assert seen["wsgi.multithread"] is (CLASS not in ("sync", "tornado")) and seen["wsgi.multiprocess"] is False
 
 
 def test_remote_port_is_the_clients(server):

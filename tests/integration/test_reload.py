@@ -1,5 +1,4 @@
-"""--reload: files are saved as editors save them, and the server follows; whatever is wrong with them, the last good version
-serves on."""
+"""--reload: files are saved as editors save them, the server follows; whatever is wrong with them, the last good version stays."""
 import os
 import re
 import shutil

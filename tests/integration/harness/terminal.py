@@ -64,9 +64,12 @@ class Terminal:
 
 
 def take_terminal():
-    """The follower becomes the controlling terminal, so that Ctrl-C and hang-up work as they do for people."""
+    """The follower becomes the controlling terminal, so that Ctrl-C and hang-up work as they do for people; whoever runs the tests
+    in the background ignores them."""
     import fcntl
     import termios
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 
