@@ -85,6 +85,19 @@ wake_waiting(struct bkpy_host *host)
     }
 }
 
+// No loop runs as far as the application can tell: Django refuses its database where one does.
+static void
+run_wsgi(struct bkpy_host *host, struct bk_exchange *x)
+{
+    struct bkpy_asgi *asgi = host->asgi;
+    PyObject *loop = Py_NewRef(asgi->loop), *set_running = Py_NewRef(asgi->set_running);
+    Py_XDECREF(PyObject_CallOneArg(set_running, Py_None));
+    bkpy_wsgi_run(host, x);
+    Py_XDECREF(PyObject_CallOneArg(set_running, loop));
+    Py_DECREF(set_running);
+    Py_DECREF(loop);
+}
+
 static void
 start_ready(struct bkpy_host *host, bool *ret_ran)
 {
@@ -97,7 +110,7 @@ start_ready(struct bkpy_host *host, bool *ret_ran)
             bkpy_title_busy(busy = true);
         *ret_ran = true;
         if (bk_unlikely(asgi->wsgi))
-            bkpy_wsgi_run(host, x);
+            run_wsgi(host, x);
         else
             bkpy_asgi_run(host, x);
         if (began)
@@ -137,7 +150,8 @@ bkpy_asgi_free(struct bkpy_asgi *asgi)
         Py_DECREF(request);
     }
     PyObject **objects[] = {
-        &asgi->app,           &asgi->loop,      &asgi->stop,           &asgi->state,
+        &asgi->set_running,   &asgi->app,       &asgi->loop,
+        &asgi->stop,          &asgi->state,
         &asgi->context,       &asgi->task_type, &asgi->task_arguments, &asgi->last_exit,
         &asgi->wrap,
         &asgi->cancelled,     &asgi->done,      &asgi->send,           &asgi->receive,
@@ -310,6 +324,13 @@ asgi_serve(PyObject *self, PyObject *args)
         return NULL;
     struct bkpy_host *host = ((struct asgi_object *)self)->host;
     asgi->wsgi = wsgi;
+    if (wsgi && !asgi->set_running) {
+        PyObject *events = PyImport_ImportModule("asyncio.events");
+        asgi->set_running = events ? PyObject_GetAttrString(events, "_set_running_loop") : NULL;
+        Py_XDECREF(events);
+        if (!asgi->set_running)
+            return NULL;
+    }
     if (wsgi
         && (bkpy_serving_prepare(host, app, 1) < 0
             || bk_engine_attach(host->engine, &wsgi_ops, host) < 0))

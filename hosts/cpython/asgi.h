@@ -51,6 +51,7 @@ struct bkpy_asgi {
     PyObject *root_path;                      // ref: str, "" at the root
     PyObject *root_bytes;                     // ref: the same percent-encoded, put in front of raw_path
     PyObject *last_exit;                      // ref: the last SystemExit or KeyboardInterrupt a request ended with
+    PyObject *set_running;                    // ref: asyncio's _set_running_loop, for WSGI only
     bool wsgi;                                // the application is one of WSGI, called in the loop's thread
     bool eager;                               // tasks run their first step at once (3.12+)
     bool stopping, stopped;                   // `stop` was told that the engine drains, is drained
