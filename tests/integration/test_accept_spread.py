@@ -110,8 +110,7 @@ def test_frozen_least_loaded_worker(server):
         conns.append(conn)
     counts = spread(server, conns)
     frozen = min(counts, key=counts.get)
-    os.kill(frozen, signal.SIGSTOP)
-    until(lambda: procs.state(frozen) == "T", 10, "the worker to stand still: a thread may accept until then")
+    procs.freeze(frozen)
     until(lambda: procs.state(frozen) == "T", 5, "the worker to be stopped")
     try:
         slow = []
@@ -129,8 +128,7 @@ def test_frozen_least_loaded_worker(server):
 def test_frozen_worker_loses_nobody(server):
     """The same without the clock: every connection is answered while one worker is stopped."""
     frozen = server.workers()[0]
-    os.kill(frozen, signal.SIGSTOP)
-    until(lambda: procs.state(frozen) == "T", 10, "the worker to stand still: a thread may accept until then")
+    procs.freeze(frozen)
     try:
         for _ in range(60):
             assert server.get("/hello", timeout=5).status == 200

@@ -200,6 +200,8 @@ def on_terminal(master, *options):
     pid = os.fork()
     if pid == 0:
         os.setsid()
+        for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):  # ignored when the tests run in the background
+            signal.signal(number, signal.SIG_DFL)
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
         for fd in range(3):
             os.dup2(theirs, fd)

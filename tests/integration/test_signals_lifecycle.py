@@ -121,8 +121,7 @@ def test_the_backlog_is_served_at_stop(serve):
     server = serve("everything", workers=2)
     workers = server.workers()
     for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
-        until(lambda pid=pid: procs.state(pid) == "T", 5, "the worker to be stopped")
+        procs.freeze(pid)
     conns = []
     for _ in range(100):
         conn = server.connect(timeout=20)
@@ -301,7 +300,7 @@ def test_port_is_free_after_the_master_was_killed(serve):
 def test_stopped_worker_does_not_stop_service(serve):
     server = serve("everything", workers=2)
     frozen = server.workers()[0]
-    os.kill(frozen, signal.SIGSTOP)
+    procs.freeze(frozen)
     try:
         for _ in range(20):
             assert server.get("/hello", timeout=5).status == 200

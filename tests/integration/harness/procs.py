@@ -1,6 +1,7 @@
 """The kernel's view of a server: its processes, their descriptors, threads, memory and CPU time, all from /proc."""
 import os
 import re
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -39,6 +40,13 @@ def alive(pid):
 def state(pid):
     """The state letter of /proc/PID/stat, '' when there is no such process."""
     return read(f"/proc/{pid}/stat").rpartition(b")")[2][1:2].decode()
+
+
+def freeze(pid):
+    """SIGSTOP, and waits until every thread stands still: until then one of them may go on serving."""
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: all(read(f"/proc/{pid}/task/{task}/stat").rpartition(b")")[2][1:2] == b"T" for task in os.listdir(f"/proc/{pid}/task")),
+          10, f"process {pid} to stand still")
 
 
 def children(pid):
