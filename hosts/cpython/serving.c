@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <semaphore.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "green.h"
 #include "title.h"
@@ -238,6 +239,27 @@ serve_threads(PyObject *worker, struct bkpy_host *host, PyObject *app, unsigned 
     return result;
 }
 
+// The end of a forked child by its exception. Not by Py_Exit: 3.13 crashes when the interpreter is
+// finalized by a thread that is no longer the one it began with.
+static void
+leave_child(void)
+{
+    PyObject *error = bkpy_exception_take();
+    PyObject *code = PyObject_GetAttrString(error, "code");
+    int status = !code || code == Py_None ? 0 : PyLong_Check(code) ? (int)PyLong_AsLong(code) : 1;
+    PyObject *module = PyImport_ImportModule("atexit");
+    if (module)
+        Py_XDECREF(PyObject_CallMethod(module, "_run_exitfuncs", NULL));
+    PyErr_Clear();
+    PyObject *streams[] = {PySys_GetObject("stdout"), PySys_GetObject("stderr")};
+    for (unsigned i = 0; i < BK_COUNT(streams); i++) {
+        if (streams[i] && streams[i] != Py_None)
+            Py_XDECREF(PyObject_CallMethod(streams[i], "flush", NULL));
+        PyErr_Clear();
+    }
+    _exit(status);
+}
+
 // One thread's life. In a child that its application forked this thread is all there is: then it
 // ends as a program does.
 PyObject *
@@ -264,7 +286,7 @@ bkpy_serving_thread(struct bkpy_host *first, PyObject *args)
         else
             PyErr_SetNone(PyExc_SystemExit);
         host->leaving = NULL;
-        PyErr_Print();  // ends the process: it is a SystemExit
+        leave_child();
     }
     host->thread = 0;
     sem_post(&ended);
