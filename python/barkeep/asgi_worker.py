@@ -21,14 +21,15 @@ def prepare():
 
 
 def start(worker, loaded, lifespan=None, wsgi=False):
-    """Makes the loop and runs lifespan's startup. The function that serves, or loader.Problem."""
+    """Makes the loop and runs lifespan's startup. The function that serves and what the start line says of the loop, or
+    loader.Problem."""
     server = Server(worker, loaded, lifespan, wsgi)
     try:
         server.begin()
     except BaseException:
         server.close()
         raise
-    return server.serve
+    return server.serve, server.described()
 
 
 class Server:

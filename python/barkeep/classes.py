@@ -1,8 +1,8 @@
 """Worker classes: what each serves, and which one an application gets when none is named.
 
 `prepare` runs before the application is imported, `choose` and `start` after; what `start` returns serves. Used by worker.py and
-serve.py. sync and gthread are the engine's own pull loop; the others are modules with a serve(worker, loaded) or start(worker, loaded) of their own,
-imported only where they are used.
+serve.py. sync and gthread are the engine's own pull loop; the others are modules with a prepare() and a start(worker, loaded) of
+their own, imported only where they are used.
 """
 from importlib import import_module
 
@@ -47,12 +47,8 @@ def start(worker, loaded, name, usual_threads=THREADS):
         count = threads(worker.setting("threads"), name, usual_threads)
         worker.threads(count)
         return lambda: worker.serve(loaded.app), {"threads": str(count)}
-    module = import_module(f".{name}_worker", __package__)
-    if not hasattr(module, "start"):
-        return lambda: module.serve(worker, loaded), {"loop": name}
-    serve = module.start(worker, loaded)
-    described = getattr(getattr(serve, "__self__", None), "described", lambda: name)
-    return serve, {"loop": described()}
+    serve, loop = import_module(f".{name}_worker", __package__).start(worker, loaded)
+    return serve, {"loop": loop}
 
 
 def threads(setting, name, usual):

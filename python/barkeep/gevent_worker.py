@@ -32,9 +32,10 @@ def problem(found):
 
 
 def start(worker, loaded):
-    """The function that serves until the engine is drained. The hub is made here, so that the worker is not ready before."""
+    """The function that serves until the engine is drained, and the loop's name for the start line. The hub is made here, so
+    that the worker is not ready before."""
     serving = Serving(worker)
-    return lambda: serving.run(loaded.app)
+    return lambda: serving.run(loaded.app), "gevent"
 
 
 class Serving:

@@ -43,6 +43,7 @@ static bool connection_waits(const struct bk_engine *engine);
 static struct view look_around(const struct bk_engine *engine);
 static void suspect_the_armed(struct bk_engine *engine);
 static int leave_it_to_others(struct bk_engine *engine);
+static bool left_lying(struct bk_engine *engine);
 static int look_for_the_forgotten(struct bk_engine *engine);
 
 int
@@ -296,16 +297,27 @@ bk__accept_gate(struct bk_engine *engine)
     } else if (level || now >= accept->active_until) {
         arm(engine, true);
         return look_for_the_forgotten(engine);
-    } else if (now >= accept->tick) {
-        accept->tick = now + TICK;
-        accept->unaccepted = connection_waits(engine) ? accept->unaccepted + 1 : 0;
-        if (accept->unaccepted >= 2) {
-            suspect_the_armed(engine);
-            arm(engine, true);
-            return look_for_the_forgotten(engine);
-        }
+    } else if (left_lying(engine)) {
+        arm(engine, true);
+        return look_for_the_forgotten(engine);
     }
     return (int)((accept->tick - now + BK_MSEC - 1) / BK_MSEC);
+}
+
+// Of a worker out of the loop, once a tick: a connection that two ticks found waiting is left lying
+// by those who should take it, and they are suspects from now on.
+static bool
+left_lying(struct bk_engine *engine)
+{
+    struct bk_accept *accept = &engine->accept;
+    if (engine->loop.now < accept->tick)
+        return false;
+    accept->tick = engine->loop.now + TICK;
+    accept->unaccepted = connection_waits(engine) ? accept->unaccepted + 1 : 0;
+    if (accept->unaccepted < 2)
+        return false;
+    suspect_the_armed(engine);
+    return true;
 }
 
 // All threads are busy here, and elsewhere one is not: the listeners are out of this loop, unless
@@ -316,12 +328,7 @@ leave_it_to_others(struct bk_engine *engine)
     struct bk_accept *accept = &engine->accept;
     uint64_t now = engine->loop.now;
     arm(engine, false);
-    if (now >= accept->tick) {
-        accept->tick = now + TICK;
-        accept->unaccepted = connection_waits(engine) ? accept->unaccepted + 1 : 0;
-        if (accept->unaccepted >= 2)
-            suspect_the_armed(engine);
-    }
+    left_lying(engine);
     return (int)((accept->tick - now + BK_MSEC - 1) / BK_MSEC);
 }
 

@@ -9,7 +9,6 @@
 
 static int refuse_field(struct bk_exchange *x, enum bk_header id, struct bk_str value);
 static int set_length(struct bk_answer *answer, struct bk_str value, const char **ret_why);
-static int append_line(struct bk_exchange *x, struct bk_str name, struct bk_str value);
 struct push;
 static void do_push(struct bk_errand *errand);
 static int push(struct bk_exchange *x, const void *data, size_t len, void *token);
@@ -70,7 +69,7 @@ bk_answer_field(struct bk_exchange *x, struct bk_str name, struct bk_str value,
     if (id == BK_HEADER_CONTENT_LENGTH)
         return set_length(&x->answer, value, ret_why);
     int refused = refuse_field(x, id, value);
-    return refused < 0 ? refused : append_line(x, name, value);
+    return refused < 0 ? refused : bk__answer_line(x, name, value);
 }
 
 // Fields that belong to the connection are the server's (PEP 3333, RFC 9110 §7.6.1).
@@ -111,8 +110,8 @@ set_length(struct bk_answer *answer, struct bk_str value, const char **ret_why)
     return 0;
 }
 
-static int
-append_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
+int
+bk__answer_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
 {
     struct bk_answer *answer = &x->answer;
     size_t need = name.len + value.len + 4;
@@ -142,12 +141,6 @@ append_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
     *at++ = '\n';
     answer->fields_len += (uint32_t)need;
     return 0;
-}
-
-int
-bk__answer_line(struct bk_exchange *x, struct bk_str name, struct bk_str value)
-{
-    return append_line(x, name, value);
 }
 
 bool

@@ -32,8 +32,8 @@ word_of(unsigned owner, enum bk_baton_state state, uint64_t sequence)
     return sequence << 24 | (uint64_t)state << 16 | owner;
 }
 
-static unsigned
-owner_of(uint64_t word)
+unsigned
+bk__baton_owner(uint64_t word)
 {
     return word & 0xffff;
 }
@@ -55,7 +55,7 @@ is_inside(uint64_t word)
 static bool
 may_enter(uint64_t word, unsigned number)
 {
-    return owner_of(word) == 0 || (owner_of(word) == number && !is_inside(word));
+    return bk__baton_owner(word) == 0 || (bk__baton_owner(word) == number && !is_inside(word));
 }
 
 // The sequence grows at every entry, so that a word seen twice was not touched meanwhile.
@@ -83,7 +83,7 @@ void
 bk__baton_leave(struct bk_engine *engine, unsigned owner, enum bk_baton_state state)
 {
     uint64_t word = atomic_load_explicit(&engine->baton->word, memory_order_relaxed);
-    settle(engine, owner_of(word), word_of(owner, state, 0), false);
+    settle(engine, bk__baton_owner(word), word_of(owner, state, 0), false);
 }
 
 bool
@@ -115,7 +115,7 @@ settle(struct bk_engine *engine, unsigned number, uint64_t word, bool disturbed)
     struct bk_baton *baton = engine->baton;
     uint64_t sequence = atomic_load_explicit(&baton->word, memory_order_relaxed) >> 24;
     for (;;) {
-        word = word_of(owner_of(word), state_of(word), sequence);
+        word = word_of(bk__baton_owner(word), state_of(word), sequence);
         atomic_store(&baton->word, word);
         if (bk_likely(!bk__mailbox_has(&baton->mail)))
             break;
@@ -126,7 +126,7 @@ settle(struct bk_engine *engine, unsigned number, uint64_t word, bool disturbed)
         disturbed = true;
     }
     watch(baton);
-    unsigned owner = owner_of(word);
+    unsigned owner = bk__baton_owner(word);
     bool asleep = false;
     if (owner == 0)
         asleep = (disturbed || state_of(word) == BK_BATON_SPARE) && atomic_load(&baton->idle_count);
@@ -248,7 +248,7 @@ bk__baton_before_wait(struct bk_engine *engine, int wait_ms, bool standing)
     struct bk_baton *baton = engine->baton;
     uint64_t word = atomic_load_explicit(&baton->word, memory_order_relaxed);
     enum bk_baton_state state = standing ? BK_BATON_STANDING : BK_BATON_WAITING;
-    atomic_store(&baton->word, word_of(owner_of(word), state, word >> 24));
+    atomic_store(&baton->word, word_of(bk__baton_owner(word), state, word >> 24));
     if (bk__mailbox_has(&baton->mail))
         return 0;
     if (standing && atomic_load(&baton->idle_count) && !bk__baton_claimed(baton))
@@ -262,7 +262,7 @@ bk__baton_after_wait(struct bk_engine *engine)
     struct bk_baton *baton = engine->baton;
     uint64_t word = atomic_load_explicit(&baton->word, memory_order_relaxed);
     for (;;) {
-        atomic_store(&baton->word, word_of(owner_of(word), BK_BATON_TURNING, word >> 24));
+        atomic_store(&baton->word, word_of(bk__baton_owner(word), BK_BATON_TURNING, word >> 24));
         if (bk_likely(!atomic_load(&baton->forking)))
             return;
         atomic_store(&baton->word, word);

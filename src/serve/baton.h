@@ -65,6 +65,8 @@ void bk__baton_leave(struct bk_engine *engine, unsigned owner, enum bk_baton_sta
 // Enters also while another thread has the loop but is outside. Then *ret_before is what to give
 // back.
 bool bk__baton_borrow(struct bk_engine *engine, unsigned number, uint64_t *ret_before);
+// Of a word that was borrowed over: number of the thread that has the loop, 0: none.
+unsigned bk__baton_owner(uint64_t word);
 void bk__baton_give_back(struct bk_engine *engine, unsigned number, uint64_t before);
 // Inside: the loop goes to an idle thread, which is woken. False: there is none, still inside.
 bool bk__baton_hand_over(struct bk_engine *engine);

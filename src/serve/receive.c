@@ -218,7 +218,6 @@ start_exchange(struct bk_conn *conn, struct bk_exchange *x)
 }
 
 static bool feed_body(struct bk_conn *conn, struct bk_str in, size_t *ret_used);
-static int keep_pipelined(struct bk_conn *conn, const char *bytes, size_t len);
 
 // Receives body bytes: first those that came with the head, then through the engine's scratch
 // buffer.
@@ -238,17 +237,10 @@ read_body(struct bk_conn *conn)
             return;
     }
     for (int reads = 0; conn->readable && bk__body_wants(x); reads++) {
-        if (reads == READS_PER_TURN) {
-            bk__conn_later(conn);
+        ssize_t n = bk__receive_scratch(conn, reads);
+        if (n == -EAGAIN)
             return;
-        }
-        ssize_t n = conn->stream.ops->read(&conn->stream, engine->scratch, BK_SCRATCH_SIZE);
-        if (n == -EAGAIN) {
-            conn->readable = false;
-            return;
-        }
         if (n <= 0) {
-            conn->readable = false;
             conn->eof = true;
             bk__body_fail(x, -ECONNRESET);
             if (x->state == BK_EXCHANGE_RECEIVING) {
@@ -257,14 +249,12 @@ read_body(struct bk_conn *conn)
             }
             return;
         }
-        conn->readable = n == BK_SCRATCH_SIZE || conn->eof;
-        bk_count(&engine->counters->bytes_in, (uint64_t)n);
         bk__conn_touch(conn);
         bool go_on = feed_body(conn, (struct bk_str){engine->scratch, (size_t)n}, &used);
         if (conn->dead || conn->exchange != x || conn->closing)
             return;
         if (used < (size_t)n &&
-            keep_pipelined(conn, engine->scratch + used, (size_t)n - used) < 0) {
+            bk__receive_keep(conn, engine->scratch + used, (size_t)n - used) < 0) {
             bk__conn_close(conn);
             return;
         }
@@ -273,9 +263,23 @@ read_body(struct bk_conn *conn)
     }
 }
 
-// Bytes behind the body belong to the next request: they wait in a buffer of the connection's own.
-static int
-keep_pipelined(struct bk_conn *conn, const char *bytes, size_t len)
+ssize_t
+bk__receive_scratch(struct bk_conn *conn, int reads)
+{
+    struct bk_engine *engine = conn->engine;
+    if (reads == READS_PER_TURN) {
+        bk__conn_later(conn);
+        return -EAGAIN;
+    }
+    ssize_t n = conn->stream.ops->read(&conn->stream, engine->scratch, BK_SCRATCH_SIZE);
+    conn->readable = n == BK_SCRATCH_SIZE || (n > 0 && conn->eof);
+    if (n > 0)
+        bk_count(&engine->counters->bytes_in, (uint64_t)n);
+    return n;
+}
+
+int
+bk__receive_keep(struct bk_conn *conn, const char *bytes, size_t len)
 {
     bk__receive_drop(conn);
     conn->in = malloc(len > BK_BLOCK_SIZE ? len : BK_BLOCK_SIZE);

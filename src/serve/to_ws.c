@@ -9,12 +9,10 @@
 #include "serve/engine.h"
 #include "serve/receive.h"
 
-#define READS_PER_TURN 8
 #define QUEUE_BYTES (1024 * 1024)  // received bytes that wait for the host before reading stops
 #define CLOSE_TIME (5 * BK_SEC)    // for the client's part of the closing handshake
 
 static int feed(struct bk_exchange *x, char *in, size_t len, size_t *ret_used);
-static int keep_rest(struct bk_conn *conn, const char *bytes, size_t len);
 static void act(struct bk_exchange *x, int item, const struct bk_ws_event *event);
 static void take_message(struct bk_exchange *x, uint8_t kind);
 static void peer_closes(struct bk_exchange *x, const struct bk_ws_event *event);
@@ -57,26 +55,17 @@ bk__to_ws_receive(struct bk_conn *conn)
         }
         if (!conn->readable || bk__to_ws_paused(x))
             return;
-        if (reads == READS_PER_TURN) {
-            bk__conn_later(conn);
+        ssize_t n = bk__receive_scratch(conn, reads);
+        if (n == -EAGAIN)
             return;
-        }
-        ssize_t n = conn->stream.ops->read(&conn->stream, engine->scratch, BK_SCRATCH_SIZE);
-        if (n == -EAGAIN) {
-            conn->readable = false;
-            return;
-        }
         if (n <= 0) {
-            conn->readable = false;
             lost(x);
             return;
         }
-        conn->readable = n == BK_SCRATCH_SIZE || conn->eof;
-        bk_count(&engine->counters->bytes_in, (uint64_t)n);
         if (feed(x, engine->scratch, (size_t)n, &used) < 0)
             return;
         if (used < (size_t)n && !x->ws->got_close && !x->ws->failed &&
-            keep_rest(conn, engine->scratch + used, (size_t)n - used) < 0) {
+            bk__receive_keep(conn, engine->scratch + used, (size_t)n - used) < 0) {
             lost(x);
             return;
         }
@@ -109,20 +98,6 @@ feed(struct bk_exchange *x, char *in, size_t len, size_t *ret_used)
     if (bk__to_ws_flush(x) < 0)
         return -EPIPE;
     return conn->exchange == x ? 0 : -EPIPE;
-}
-
-// What could not be fed waits in a buffer of the connection's own.
-static int
-keep_rest(struct bk_conn *conn, const char *bytes, size_t len)
-{
-    bk__receive_drop(conn);
-    conn->in = malloc(len);
-    if (!conn->in)
-        return -ENOMEM;
-    conn->in_heap = true;
-    conn->in_size = conn->in_len = (uint32_t)len;
-    memcpy(conn->in, bytes, len);
-    return 0;
 }
 
 static void

@@ -30,7 +30,7 @@ bk_exchange_wait(struct bk_exchange *x, enum bk_wait what)
         return turn_alone(x, what);
     atomic_store_explicit(&x->woken, 0, memory_order_relaxed);
     if (bk__baton_borrow(engine, x->runner->number, &before)) {
-        unsigned owner = before & 0xffff;
+        unsigned owner = bk__baton_owner(before);
         bool over = begin(x, what), ours = owner == 0 || owner == x->runner->number;
         if (over || !ours) {
             bk__baton_give_back(engine, x->runner->number, before);

@@ -2,6 +2,8 @@
 import asyncio
 import json
 
+from asgi_cases import outcome
+
 SEEN = {}
 
 
@@ -14,14 +16,6 @@ async def application(scope, receive, send):
         await globals()["do_" + scope["path"].split("/")[1]](scope, receive, send)
     else:
         raise NotImplementedError
-
-
-async def outcome(send, message):
-    try:
-        await send(message)
-    except Exception as error:
-        return [each.__name__ for each in type(error).__mro__]
-    return None
 
 
 def shown(thing):
