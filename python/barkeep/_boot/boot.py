@@ -1,4 +1,5 @@
-"""The first file of a worker: the master execs `PYTHON .../barkeep/_boot/boot.py FD`.
+"""The first file of a worker: the master execs `PYTHON .../barkeep/_boot/boot.py FD`. Also of the config process:
+`.../boot.py config FD FD`.
 
 It lives in a directory of its own, so that whatever Python puts first on sys.path for it holds no other module, and it loads
 the package it belongs to by place, not by name: neither a barkeep.py of the application nor another installed Barkeep can
@@ -25,9 +26,12 @@ def clear_main():
     sys.modules["__main__"] = main
 
 
-heritage = int(sys.argv[1])
+words = sys.argv[1:]
 load_package()
 clear_main()
-from barkeep.worker import main  # noqa: E402
-
-main(heritage)
+if words[0] == "config":
+    from barkeep.config.__main__ import main
+    main(words[1:])
+else:
+    from barkeep.worker import main
+    main(int(words[0]))
