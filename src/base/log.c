@@ -30,6 +30,7 @@ static void flush(struct page *page);
 
 _Atomic int bk__log_level = BK_LOG_INFO;
 static unsigned worker_number;
+static pid_t own_pid;  // 0: to be asked for, which is a system call
 static bk_log_sink_fn sink = to_stderr;
 static void *sink_self;
 
@@ -40,6 +41,7 @@ bk_log_to(bk_log_sink_fn new_sink, void *self)
 {
     sink_self = self;
     sink = new_sink ? new_sink : to_stderr;
+    own_pid = 0;
 }
 
 void
@@ -58,6 +60,7 @@ void
 bk_log_set_worker(unsigned worker)
 {
     worker_number = worker;
+    own_pid = getpid();
 }
 
 const char *
@@ -124,7 +127,7 @@ bk_log_record(struct bk_log_record *record)
     if (!record->access && !bk_log_on(record->level))
         return;
     if (record->pid == 0)
-        record->pid = getpid();
+        record->pid = own_pid ? own_pid : getpid();
     if (record->worker == 0)
         record->worker = worker_number;
     if (record->wall_ns == 0)

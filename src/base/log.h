@@ -32,7 +32,8 @@ typedef void (*bk_log_sink_fn)(void *self, const struct bk_log_record *record);
 void bk_log_to(bk_log_sink_fn sink, void *self);
 void bk_log_set_level(enum bk_log_level level);
 enum bk_log_level bk_log_get_level(void);
-// Worker number put into each record (0 = master).
+// Worker number put into each record (0 = master). The process id is remembered from here on; bk_log_to
+// forgets it, so it comes first, and is called in a child.
 void bk_log_set_worker(unsigned worker);
 
 static inline bool

@@ -86,18 +86,45 @@ bk_str_format_u64(char *out, uint64_t value)
     return sizeof digits - at;
 }
 
+// How many bytes from here on need no escape, eight at a time. Each term sets the top bit of a byte
+// that is what it looks for (or is above one that is, which only makes the slow look come earlier).
+static size_t
+plain_bytes(const char *at, size_t len)
+{
+    const uint64_t ones = UINT64_MAX / 255, tops = ones * 0x80;
+    size_t i = 0;
+    for (; i + 8 <= len; i += 8) {
+        uint64_t word, quote, slash;
+        memcpy(&word, at + i, 8);
+        quote = word ^ ones * '"';
+        slash = word ^ ones * '\\';
+        uint64_t odd = (word - ones * 0x20) | (word + ones) | word | ((quote - ones) & ~quote) |
+                       ((slash - ones) & ~slash);
+        if (odd & tops)
+            break;
+    }
+    for (; i < len; i++) {
+        unsigned char c = (unsigned char)at[i];
+        if (c < 0x20 || c >= 0x7f || c == '"' || c == '\\')
+            break;
+    }
+    return i;
+}
+
 size_t
 bk_str_escape(char *out, size_t room, struct bk_str s)
 {
     size_t len = 0;
     for (size_t i = 0; i < s.len; i++) {
+        size_t plain = plain_bytes(s.at + i, s.len - i);
+        if (plain > room - len)
+            plain = room - len;
+        memcpy(out + len, s.at + i, plain);
+        len += plain;
+        i += plain;
+        if (i == s.len)
+            break;
         unsigned char c = (unsigned char)s.at[i];
-        if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-            if (len == room)
-                break;
-            out[len++] = (char)c;
-            continue;
-        }
         if (room - len < 4)
             break;
         out[len++] = '\\';

@@ -18,6 +18,8 @@ struct bk_access_log {
     unsigned environ_count;
     uint64_t slow;  // ns, 0 = off
     bool json;
+    uint64_t clf_second;  // the wall second whose text is in clf
+    char clf[32];
 };
 
 // -EINVAL with *ret_why for a format with an unknown atom.

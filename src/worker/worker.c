@@ -154,8 +154,8 @@ open_shared(struct bk_worker *worker)
     fcntl((int)wake, F_SETFD, FD_CLOEXEC);
     if ((error = bk_logrings_open((int)fd, (int)wake, &worker->rings)) < 0)
         return error;
-    bk_log_set_worker(worker->number);
     bk_log_to(log_to_ring, worker);
+    bk_log_set_worker(worker->number);
     return 0;
 }
 

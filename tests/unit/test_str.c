@@ -110,6 +110,23 @@ TEST(escapes_for_logs)
     CHECK_TEXT(((struct bk_str){out, len}), "a b\\x22\\x5c\\x0a\\x00\\x1b\\x7f\\x80\\xff");
 }
 
+// Bytes are looked at eight at a time: every byte at every place of two such steps.
+TEST(escapes_at_every_place)
+{
+    for (unsigned c = 0; c < 256; c++) {
+        for (unsigned at = 0; at < 17; at++) {
+            char in[17], out[64], expected[64];
+            memset(in, 'a', sizeof in);
+            in[at] = (char)c;
+            bool odd = c < 0x20 || c >= 0x7f || c == '"' || c == '\\';
+            snprintf(expected, sizeof expected, odd ? "%.*s\\x%02x%.*s" : "%.*s%c%.*s", (int)at,
+                     "aaaaaaaaaaaaaaaa", c, (int)(16 - at), "aaaaaaaaaaaaaaaa");
+            size_t len = bk_str_escape(out, sizeof out, (struct bk_str){in, sizeof in});
+            CHECK_TEXT(((struct bk_str){out, len}), expected);
+        }
+    }
+}
+
 TEST(escapes_never_half)
 {
     for (size_t room = 0; room <= 12; room++) {
