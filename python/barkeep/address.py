@@ -31,8 +31,6 @@ def ask(settings, app):
     """Lines of what the command writes when it binds these addresses."""
     binds = settings.get("bind") or []
     binds = [binds] if isinstance(binds, str) else [str(bind) for bind in binds]
-    if any("fd://" in bind for bind in binds):
-        return []  # a descriptor of this process says nothing in another one
     command = [NATIVE, "--invoker-wants", "bind", "--log-format", "short", "--log-level", "error"]
     for bind in binds:
         command += ["--bind", bind]
@@ -41,10 +39,24 @@ def ask(settings, app):
     env = {name: value for name, value in os.environ.items() if not name.startswith("BARKEEP_") and name not in ("PORT", "WEB_CONCURRENCY")}
     try:
         said = subprocess.run([*command, "--", app], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                              env=env, timeout=SECONDS)
+                              env=env, timeout=SECONDS, pass_fds=descriptors(binds))
     except (OSError, subprocess.SubprocessError):
         return []
     return os.fsdecode(said.stderr).splitlines()
+
+
+def descriptors(binds):
+    """Of fd://N those that are open here, so that the command can say what is wrong with them."""
+    numbers = {int(bind.rpartition("fd://")[2]) for bind in binds if re.search(r"fd://\d{1,9}\Z", bind)}
+    return [number for number in numbers if is_open(number)]
+
+
+def is_open(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
 
 
 def reworded(line):

@@ -276,13 +276,13 @@ def test_run_reports_what_is_wrong(place):
     said = script(place, """
         import socket
         taken = socket.create_server(("127.0.0.1", 0))
-        for settings in ({"bind": "127.0.0.1:%d" % taken.getsockname()[1]}, {"wokers": 2}, {"keep_alive": "soon"}):
+        for settings in ({"bind": "127.0.0.1:%d" % taken.getsockname()[1]}, {"wokers": 2}, {"keep_alive": "soon"}, {"log_format": "json"}):
             try:
                 barkeep.run(application, **settings)
             except Exception as error:
                 print(type(error).__name__)
     """)
-    assert said.stdout == "OSError\nValueError\nValueError\n", said.stderr
+    assert said.stdout == "OSError\nValueError\nValueError\nValueError\n", said.stderr
 
 
 def run_at(place, **settings):
@@ -303,6 +303,7 @@ def test_run_says_about_addresses_what_the_command_says(place):
     said = run_at(place, bind=["127.0.0.1:0", "unix:nowhere/web.sock"])
     assert said.endswith("FileNotFoundError: [Errno 2] cannot create unix:nowhere/web.sock: there is no directory 'nowhere' [bind-failed]\n"
                          "  try: mkdir -p nowhere\n")
+    assert "OSError: [Errno 88] cannot use fd://1: it is no socket [bind-failed]" in run_at(place, bind="fd://1").splitlines()
     assert run_at(place, bind="127.0.0.1:99999").endswith("ValueError: bind '127.0.0.1:99999': a port is 0 to 65535\n")
 
 

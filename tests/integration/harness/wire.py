@@ -64,7 +64,7 @@ class Conn:
         self.sock.connect(target)
         if not isinstance(address, str):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.buffer = b""
+        self.buffer = bytearray()
         self.eof = False
 
     def __enter__(self):
@@ -129,23 +129,26 @@ class Conn:
         while delimiter not in self.buffer:
             if not self.fill(deadline):
                 raise Malformed(f"closed before {delimiter!r}: {self.buffer[-500:]!r}")
-        head, _, self.buffer = self.buffer.partition(delimiter)
-        return head + delimiter
+        return self.take(self.buffer.index(delimiter) + len(delimiter))
 
     def recv_exactly(self, count):
         deadline = time.monotonic() + self.timeout
         while len(self.buffer) < count:
             if not self.fill(deadline):
                 raise Malformed(f"closed after {len(self.buffer)} of {count} bytes: {self.buffer[-300:]!r}")
-        data, self.buffer = self.buffer[:count], self.buffer[count:]
-        return data
+        return self.take(count)
 
     def recv_all(self):
         """Everything up to the end of the connection."""
         deadline = time.monotonic() + self.timeout
         while self.fill(deadline):
             pass
-        data, self.buffer = self.buffer, b""
+        return self.take(len(self.buffer))
+
+    def take(self, count):
+        """The next bytes out of the buffer; a bytearray drops its head without copying the rest."""
+        data = bytes(self.buffer[:count])
+        del self.buffer[:count]
         return data
 
     def expect_close(self, reset_allowed=False):
