@@ -143,11 +143,13 @@ def foreign_tables():
     for macro, values in rows("other_names.def"):
         kinds.setdefault(macro, []).append(values)
     out = ["## Names that other servers use", "",
-           "These are refused with the name they have here [option-foreign], never guessed.", "", "| name | here |", "|---|---|"]
+           "These are refused with the name they have here [option-foreign], never guessed. What Gunicorn has and Barkeep does not",
+           "need is taken with a warning [setting-ignored], so that its command lines work.", "", "| name | here |", "|---|---|"]
     planned = {name for name, *_ in kinds["LATER"]}
     theirs = [(f"--{name}", f"{server}'s", f"`--{here}`" + (", not in this version yet" if here.split()[0] in planned else ""))
               for name, _, _, server, here in kinds["FOREIGN"]]
-    theirs += [(f"--{name}", f"{server}'s", f"Barkeep {what}") for name, _, _, server, what in kinds["NEEDLESS"]]
+    theirs += [(f"--{name}", f"{server}'s", f"Barkeep {what}")
+               for name, _, _, server, what in kinds["NEEDLESS"] + kinds["REFUSED"]]
     theirs += [(f"--{row['uwsgi']}", "uWSGI's", f"`--{row['name']}`") for row in option_rows()
                if row.get("uwsgi") and row["uwsgi"] not in (row["name"], row["key"])]
     out += [f"| {server} `{name}` | {here} |" for name, server, here in sorted(theirs, key=lambda row: (row[1], row[0]))]

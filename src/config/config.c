@@ -57,6 +57,7 @@ bk_config_free(struct bk_config *config)
     }
     free(config->origins);
     free(config->app);
+    free(config->app_origin);
     free(config);
 }
 

@@ -41,7 +41,8 @@ struct bk_config {
 #include "config/options.def"
 #undef X
 #undef GROUP
-    char *app;              // owns: the positional argument, NULL when missing
+    char *app;              // owns: the application as the user named it, NULL when missing
+    char *app_origin;       // owns: where that was said, NULL: on the command line
     struct bk_config_origins *origins;  // owns: where each value came from
 };
 

@@ -12,7 +12,7 @@
 #define DISTANCE_MAX 40
 #define FAR (3 * DISTANCE_MAX)
 
-enum kind { LATER_NAME, FOREIGN_NAME, NEEDLESS_NAME, DAEMON_NAME };
+enum kind { ALIAS_NAME, LATER_NAME, FOREIGN_NAME, NEEDLESS_NAME, REFUSED_NAME, DAEMON_NAME };
 enum { FLAG = 0, VALUE = 1 };
 
 static const struct other {
@@ -23,18 +23,21 @@ static const struct other {
     const char *server;  // whose name it is
     const char *text;    // FOREIGN: our option, maybe with a value; NEEDLESS: after "Barkeep ..."
 } others[] = {
-#define ALIAS(...)
+#define ALIAS(name_, option_) {ALIAS_NAME, name_, 0, VALUE, "", option_},
 #define LATER(name_, letter_, takes_) {LATER_NAME, name_, letter_, takes_, "", ""},
 #define FOREIGN(name_, letter_, takes_, server_, option_) \
     {FOREIGN_NAME, name_, letter_, takes_, server_, option_},
 #define NEEDLESS(name_, letter_, takes_, server_, what_) \
     {NEEDLESS_NAME, name_, letter_, takes_, server_, what_},
+#define REFUSED(name_, letter_, takes_, server_, what_) \
+    {REFUSED_NAME, name_, letter_, takes_, server_, what_},
 #define DAEMON(name_, letter_, takes_) {DAEMON_NAME, name_, letter_, takes_, "", ""},
 #include "config/other_names.def"
 #undef ALIAS
 #undef LATER
 #undef FOREIGN
 #undef NEEDLESS
+#undef REFUSED
 #undef DAEMON
 };
 
@@ -42,6 +45,7 @@ static void describe(const struct other *other, struct bk_str typed, struct bk_h
 static void describe_foreign(struct bk_str typed, const char *server, const char *option,
                              struct bk_hint *ret);
 static const struct other *find_other(struct bk_str name, char letter);
+static bool must_be_refused(const char *name);
 static bool has_word(const char *words, struct bk_str name);
 
 void
@@ -86,6 +90,7 @@ describe(const struct other *other, struct bk_str typed, struct bk_hint *ret)
     switch (other->kind) {
     case LATER_NAME:
         ret->key = BK_KEY_OPTION_LATER;
+        ret->refuse = must_be_refused(other->name);
         if (bk_str_starts(typed, BK_STR("--")))
             snprintf(ret->text, sizeof(ret->text), "%.*s is not in this version yet", len,
                      typed.at);
@@ -96,8 +101,13 @@ describe(const struct other *other, struct bk_str typed, struct bk_hint *ret)
     case FOREIGN_NAME:
         describe_foreign(typed, other->server, other->text, ret);
         break;
+    case ALIAS_NAME:  // is an option
+        break;
     case NEEDLESS_NAME:
+    case REFUSED_NAME:
         ret->key = BK_KEY_OPTION_FOREIGN;
+        if (other->kind == NEEDLESS_NAME && strcmp(other->server, "Gunicorn") == 0)
+            ret->key = BK_KEY_SETTING_IGNORED;
         snprintf(ret->text, sizeof(ret->text), "'%.*s' is %s's option; Barkeep %s", len, typed.at,
                  other->server, other->text);
         break;
@@ -129,12 +139,44 @@ static const struct other *
 find_other(struct bk_str name, char letter)
 {
     for (unsigned i = 0; i < BK_COUNT(others); i++) {
+        if (others[i].kind == ALIAS_NAME)
+            continue;
         if (name.len && bk_option_same_name(bk_str_of(others[i].name), name))
             return &others[i];
         if (letter && others[i].letter == letter)
             return &others[i];
     }
     return NULL;
+}
+
+// What is lost with these is safety, or every request: nothing may run as if they had been taken.
+static bool
+must_be_refused(const char *name)
+{
+    static const char *const names[] = {"certfile", "keyfile", "ca-certs", "cert-reqs", "ciphers",
+                                        "user", "group", "umask", "initgroups", "proxy-protocol",
+                                        "protocol"};
+    for (unsigned i = 0; i < BK_COUNT(names); i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+bool
+bk_hint_other(unsigned n, struct bk_other_name *ret)
+{
+    static const char *const kinds[] = {
+        [ALIAS_NAME] = "alias",       [LATER_NAME] = "later",     [FOREIGN_NAME] = "foreign",
+        [NEEDLESS_NAME] = "needless", [REFUSED_NAME] = "refused", [DAEMON_NAME] = "daemon",
+    };
+    if (n >= BK_COUNT(others))
+        return false;
+    const struct other *other = &others[n];
+    bool refuse = other->kind == LATER_NAME && must_be_refused(other->name);
+    *ret = (struct bk_other_name){.kind = kinds[other->kind], .name = other->name,
+                                  .letter = other->letter, .server = other->server,
+                                  .text = refuse ? "refuse" : other->text};
+    return true;
 }
 
 // Whether the space-separated `words` of a table column hold `name`.

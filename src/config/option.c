@@ -37,12 +37,14 @@ static const struct {
 #define LATER(...)
 #define FOREIGN(...)
 #define NEEDLESS(...)
+#define REFUSED(...)
 #define DAEMON(...)
 #include "config/other_names.def"
 #undef ALIAS
 #undef LATER
 #undef FOREIGN
 #undef NEEDLESS
+#undef REFUSED
 #undef DAEMON
 };
 

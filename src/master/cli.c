@@ -57,6 +57,8 @@ read_all(struct bk__cli *read)
         return bk__cli_print_help();
     if (read->command == BK__CLI_VERSION)
         return bk__cli_print_version();
+    bk__cli_read_gunicorn_arguments(read);
+    bk__cli_read_files(read);
     bk__cli_read_environment(read);
     bk__cli_check(read);
     enum bk_log_level level;
@@ -80,29 +82,51 @@ say_problems(const struct bk__cli *read)
     for (unsigned i = 0; i < read->problem_count && i < BK__CLI_PROBLEMS_MAX; i++) {
         const struct bk__cli_problem *problem = &read->problems[i];
         const struct bk_message_info *info = bk_message(problem->key);
-        // Critical is how the master's log says that the program ends because of it.
-        bk_log_detail(info->exit_code ? BK_LOG_CRITICAL : info->level, info->key,
-                      bk_str_of(problem->detail), "%s", problem->text);
-        if (!code)
-            code = info->exit_code;
+        bk_log_detail(problem->level, info->key, bk_str_of(problem->detail), "%s", problem->text);
+        if (!code && problem->level == BK_LOG_CRITICAL)
+            code = info->exit_code ? info->exit_code : 2;
     }
     if (read->problem_count > BK__CLI_PROBLEMS_MAX)
         bk_log(BK_LOG_CRITICAL, NULL, "and %u more", read->problem_count - BK__CLI_PROBLEMS_MAX);
     return code;
 }
 
+static void note_problem(struct bk__cli *read, enum bk_log_level level, enum bk_key key,
+                         const char *detail, const char *format, va_list arguments);
+
+// Critical is how the master's log says that the program ends because of it.
 void
 bk__cli_problem(struct bk__cli *read, enum bk_key key, const char *detail, const char *format, ...)
+{
+    const struct bk_message_info *info = bk_message(key);
+    va_list arguments;
+    va_start(arguments, format);
+    note_problem(read, info->exit_code ? BK_LOG_CRITICAL : info->level, key, detail, format,
+                 arguments);
+    va_end(arguments);
+}
+
+void
+bk__cli_problem_as(struct bk__cli *read, enum bk_log_level level, enum bk_key key,
+                   const char *detail, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    note_problem(read, level, key, detail, format, arguments);
+    va_end(arguments);
+}
+
+static void
+note_problem(struct bk__cli *read, enum bk_log_level level, enum bk_key key, const char *detail,
+             const char *format, va_list arguments)
 {
     if (read->problem_count++ >= BK__CLI_PROBLEMS_MAX)
         return;
     struct bk__cli_problem *problem = &read->problems[read->problem_count - 1];
     problem->key = key;
-    va_list arguments;
-    va_start(arguments, format);
+    problem->level = level;
     if (vasprintf(&problem->text, format, arguments) < 0)
         problem->text = NULL;
-    va_end(arguments);
     problem->detail = strdup(detail);
     if (problem->text && problem->detail)
         return;

@@ -11,6 +11,7 @@
 
 static void read_invoker(struct bk__cli *read);
 static void keep_arguments(struct bk__cli *read);
+static void read_words(struct bk__cli *read);
 static void read_long(struct bk__cli *read, const char *word);
 static void read_short(struct bk__cli *read, const char *word);
 static void read_app(struct bk__cli *read, const char *word);
@@ -18,10 +19,17 @@ static void read_app(struct bk__cli *read, const char *word);
 void
 bk__cli_read_arguments(struct bk__cli *read)
 {
-    bool options_ended = false;
     read->at = read->argc > 0 ? 1 : 0;
+    read->origin = "command line";
     read_invoker(read);
     keep_arguments(read);
+    read_words(read);
+}
+
+static void
+read_words(struct bk__cli *read)
+{
+    bool options_ended = false;
     while (read->at < read->argc && read->command == BK__CLI_SERVE) {
         const char *word = read->argv[read->at++];
         if (options_ended || word[0] != '-')
@@ -33,6 +41,68 @@ bk__cli_read_arguments(struct bk__cli *read)
         else
             read_short(read, word);
     }
+}
+
+static bool split_words(struct bk__cli *read, const char *text, char **words, int *ret_count);
+
+void
+bk__cli_read_gunicorn_arguments(struct bk__cli *read)
+{
+    const char *text = bk__cli_environment(read, "GUNICORN_CMD_ARGS");
+    if (!text || !*text)
+        return;
+    char **words = bk__cli_take(read, (strlen(text) / 2 + 2) * sizeof(char *));
+    int count;
+    if (!words)
+        return;
+    if (!split_words(read, text, words, &count)) {
+        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "GUNICORN_CMD_ARGS: a quote is not closed");
+        return;
+    }
+    int argc = read->argc;
+    char **argv = read->argv;
+    read->argc = count;
+    read->argv = words;
+    read->at = 0;
+    read->origin = "GUNICORN_CMD_ARGS";
+    read_words(read);
+    read->argc = argc;
+    read->argv = argv;
+    read->command = BK__CLI_SERVE;
+    if (*read->later)
+        bk__cli_problem(read, BK_KEY_SETTING_IGNORED, "",
+                        "GUNICORN_CMD_ARGS: not in this version yet, and left out: %s",
+                        read->later);
+}
+
+// As a shell takes words apart: blanks, both kinds of quotes, backslashes. False when a quote is
+// not closed.
+static bool
+split_words(struct bk__cli *read, const char *text, char **words, int *ret_count)
+{
+    char *out = bk__cli_take(read, strlen(text) + 1);
+    int count = 0;
+    *ret_count = 0;
+    while (out && *text) {
+        text += strspn(text, " \t\r\n");
+        if (!*text)
+            break;
+        words[count++] = out;
+        for (char quote = 0; *text && (quote || !strchr(" \t\r\n", *text)); text++) {
+            bool escapes = *text == '\\' && quote != '\'' && text[1];
+            if (escapes && (!quote || strchr("\"\\", text[1])))
+                *out++ = *++text;
+            else if (quote ? *text == quote : *text == '"' || *text == '\'')
+                quote = quote ? 0 : *text;
+            else
+                *out++ = *text;
+            if (quote && !text[1])
+                return false;
+        }
+        *out++ = '\0';
+    }
+    *ret_count = count;
+    return true;
 }
 
 // The console script puts these first, users never see them: --invoker-python PATH,
@@ -76,10 +146,14 @@ keep_arguments(struct bk__cli *read)
     start->arguments = words;
 }
 
+static void set_here(struct bk__cli *read, const struct bk_option *option, const char *typed,
+                     struct bk_str value);
 static void set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed,
                      const char *value, bool off);
 static void set_from_next(struct bk__cli *read, const struct bk_option *option, const char *typed);
 static void read_unknown(struct bk__cli *read, const char *typed, bool has_value);
+static const char *place(const struct bk__cli *read);
+static void note_later(struct bk__cli *read, const char *typed);
 
 static void
 read_long(struct bk__cli *read, const char *word)
@@ -105,7 +179,7 @@ read_long(struct bk__cli *read, const char *word)
     else if (option->type == BK_OPTION_BOOL)
         set_flag(read, option, typed, equals ? equals + 1 : NULL, off);
     else if (equals)
-        bk__cli_set(read, option, typed, bk_str_of(equals + 1), "command line");
+        set_here(read, option, typed, bk_str_of(equals + 1));
     else
         set_from_next(read, option, typed);
 }
@@ -123,9 +197,21 @@ read_short(struct bk__cli *read, const char *word)
     else if (!option)
         read_unknown(read, typed, *rest != '\0');
     else if (*rest)
-        bk__cli_set(read, option, typed, bk_str_of(rest + (*rest == '=')), "command line");
+        set_here(read, option, typed, bk_str_of(rest + (*rest == '=')));
     else
         set_from_next(read, option, typed);
+}
+
+static void
+set_here(struct bk__cli *read, const struct bk_option *option, const char *typed,
+         struct bk_str value)
+{
+    bool variable = strcmp(read->origin, "command line") != 0;
+    if (variable && strcmp(bk_config_origin(read->config, option->key), "command line") == 0)
+        return;  // it is stronger
+    if (strcmp(typed, "--ini") == 0)
+        read->file.ini = true;
+    bk__cli_set(read, option, typed, value, read->origin);
 }
 
 // --sendfile, --sendfile=off, --sendfile off, --no-sendfile. The third form needs a word that can
@@ -136,7 +222,7 @@ set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed
 {
     static const char *const switches[] = {"on", "off", "true", "false", "yes", "no", "1", "0"};
     if (off && value) {
-        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s takes no value", typed);
+        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s%s takes no value", place(read), typed);
         return;
     }
     for (unsigned i = 0; i < BK_COUNT(switches) && !off && !value && read->at < read->argc; i++)
@@ -144,7 +230,7 @@ set_flag(struct bk__cli *read, const struct bk_option *option, const char *typed
             value = read->argv[read->at++];
     if (!value)
         value = off ? "off" : "on";
-    bk__cli_set(read, option, typed, bk_str_of(value), "command line");
+    set_here(read, option, typed, bk_str_of(value));
 }
 
 // Whether the next word is there and can be a value: an option is none, but "-" and "-1" are.
@@ -159,10 +245,24 @@ static void
 set_from_next(struct bk__cli *read, const struct bk_option *option, const char *typed)
 {
     if (value_follows(read))
-        bk__cli_set(read, option, typed, bk_str_of(read->argv[read->at++]), "command line");
+        set_here(read, option, typed, bk_str_of(read->argv[read->at++]));
     else
-        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s needs a value: %s %s", typed, typed,
-                        option->meta);
+        bk__cli_problem(read, BK_KEY_OPTION_VALUE, "", "%s%s needs a value: %s %s", place(read),
+                        typed, typed, option->meta);
+}
+
+// What begins a message about words that the user has not just typed.
+static const char *
+place(const struct bk__cli *read)
+{
+    return strcmp(read->origin, "command line") == 0 ? "" : "GUNICORN_CMD_ARGS: ";
+}
+
+static void
+note_later(struct bk__cli *read, const char *typed)
+{
+    size_t len = strlen(read->later);
+    snprintf(read->later + len, sizeof(read->later) - len, "%s%s", len ? ", " : "", typed);
 }
 
 static void
@@ -170,7 +270,10 @@ read_unknown(struct bk__cli *read, const char *typed, bool has_value)
 {
     struct bk_hint hint;
     bk_hint_option(bk_str_of(typed), &hint);
-    bk__cli_problem(read, hint.key, hint.detail, "%s", hint.text);
+    if (hint.key == BK_KEY_OPTION_LATER && !hint.refuse && *place(read))
+        note_later(read, typed);
+    else
+        bk__cli_problem(read, hint.key, hint.detail, "%s%s", place(read), hint.text);
     if (has_value)
         return;
     if (!hint.known) {
@@ -186,6 +289,12 @@ static void
 read_app(struct bk__cli *read, const char *word)
 {
     char first[128], other[128];
+    if (*place(read))
+        return;  // as Gunicorn
+    if (!read->config->config && bk__cli_is_settings_file(word)) {
+        set_here(read, bk_option_find(BK_STR("config")), word, bk_str_of(word));
+        return;
+    }
     if (!read->config->app) {
         if (*word && !(read->config->app = strdup(word)))
             read->out_of_memory = true;

@@ -17,6 +17,8 @@ static void check_binds(struct bk__cli *read);
 static void check_chdir(struct bk__cli *read);
 static void check_venv(struct bk__cli *read);
 static void check_python(struct bk__cli *read);
+static const char *wrong_venv(const char *venv);
+static bool python_is_there(const struct bk__cli *read, const char *python);
 static void check_trust(struct bk__cli *read);
 static void check_app(struct bk__cli *read);
 
@@ -78,16 +80,8 @@ check_chdir(struct bk__cli *read)
 static void
 check_venv(struct bk__cli *read)
 {
-    char python[4096], found[300], first[100], detail[700] = "", shown[300];
-    struct stat status;
-    const char *venv = read->config->venv, *why = NULL;
-    snprintf(python, sizeof(python), "%s/bin/python", venv);
-    if (stat(venv, &status) < 0)
-        why = errno == EACCES ? "permission denied" : "no such directory";
-    else if (!S_ISDIR(status.st_mode))
-        why = "not a directory";
-    else if (access(python, X_OK) < 0)
-        why = "not a virtual environment, it has no bin/python";
+    char found[300], first[100], detail[700] = "", shown[300];
+    const char *venv = read->config->venv, *why = wrong_venv(venv);
     if (!why)
         return;
     if (bk__cli_find_venvs(".", found, sizeof(found), first, sizeof(first)))
@@ -100,23 +94,51 @@ check_venv(struct bk__cli *read)
     bk__cli_problem(read, BK_KEY_VENV_MISSING, detail, "--venv '%.*s': %s", len, shown, why);
 }
 
-// --python may be a path or a name that is looked up in PATH.
+// What is wrong with it, NULL: nothing.
+static const char *
+wrong_venv(const char *venv)
+{
+    char python[4096];
+    struct stat status;
+    snprintf(python, sizeof(python), "%s/bin/python", venv);
+    if (stat(venv, &status) < 0)
+        return errno == EACCES ? "permission denied" : "no such directory";
+    if (!S_ISDIR(status.st_mode))
+        return "not a directory";
+    return access(python, X_OK) < 0 ? "not a virtual environment, it has no bin/python" : NULL;
+}
+
+bool
+bk__cli_wrong_interpreter(const struct bk__cli *read, const char *venv, const char *python)
+{
+    return (venv && wrong_venv(venv)) || (python && !python_is_there(read, python));
+}
+
 static void
 check_python(struct bk__cli *read)
 {
-    const char *python = read->config->python, *path = bk__cli_environment(read, "PATH");
-    char file[4096], shown[300];
+    const char *python = read->config->python;
+    char shown[300];
+    if (python_is_there(read, python))
+        return;
+    int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(python));
+    bk__cli_problem(read, BK_KEY_PYTHON_MISSING, "", "--python '%.*s': %s", len, shown,
+                    strchr(python, '/') ? "no such program" : "no such program in PATH");
+}
+
+// It may be a path or a name that is looked up in PATH.
+static bool
+python_is_there(const struct bk__cli *read, const char *python)
+{
+    const char *path = bk__cli_environment(read, "PATH");
+    char file[4096];
     bool there = strchr(python, '/') && access(python, X_OK) == 0;
     struct bk_str rest = bk_str_of(path && !strchr(python, '/') ? path : ""), directory;
     while (!there && bk_str_next_item(&rest, ':', &directory)) {
         int len = snprintf(file, sizeof(file), "%.*s/%s", (int)directory.len, directory.at, python);
         there = len < (int)sizeof(file) && access(file, X_OK) == 0;
     }
-    if (there)
-        return;
-    int len = (int)bk_str_escape(shown, sizeof(shown), bk_str_of(python));
-    bk__cli_problem(read, BK_KEY_PYTHON_MISSING, "", "--python '%.*s': %s", len, shown,
-                    strchr(python, '/') ? "no such program" : "no such program in PATH");
+    return there;
 }
 
 // With PORT set, the platform's router is the only one that can connect, so trusting all peers is

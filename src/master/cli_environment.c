@@ -12,6 +12,7 @@
 
 #define PREFIX "BARKEEP_"
 
+static bool still_default(const struct bk__cli *read, const char *key);
 static void read_prefixed(struct bk__cli *read, const char *entry);
 static void read_common(struct bk__cli *read, const char *name, const char *key, bool empty_counts);
 static void read_port(struct bk__cli *read);
@@ -27,6 +28,13 @@ bk__cli_read_environment(struct bk__cli *read)
     // "not set".
     read_common(read, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips", true);
     read_port(read);
+    bool other_server = read->file.kind && strcmp(read->file.kind, "toml") != 0;
+    // Who comes from there must not find four times the database connections.
+    if (other_server && still_default(read, "threads")) {
+        char origin[80];
+        snprintf(origin, sizeof(origin), "as with %s", read->file.name);
+        bk__cli_set(read, bk_option_find(BK_STR("threads")), "threads", BK_STR("1"), origin);
+    }
 }
 
 const char *
@@ -39,7 +47,6 @@ bk__cli_environment(const struct bk__cli *read, const char *name)
     return NULL;
 }
 
-static bool still_default(const struct bk__cli *read, const char *key);
 static bool from_kubernetes(const char *name, const char *value);
 
 static void

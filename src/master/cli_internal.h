@@ -6,11 +6,13 @@
 #include "config/messages.h"
 #include "config/option.h"
 #include "master/cli.h"
+#include "master/settings.h"
 
 #define BK__CLI_PROBLEMS_MAX 40  // said in one go
 
 struct bk__cli_problem {
     enum bk_key key;
+    enum bk_log_level level;  // critical: the program ends because of it
     char *text;    // owns
     char *detail;  // owns: further lines, "" for none
 };
@@ -23,6 +25,13 @@ struct bk__cli {
     char **argv;
     char **envp;
     int at;                    // the next argument
+    const char *origin;        // of the words that are being read: "command line", "GUNICORN_CMD_ARGS"
+    struct {
+        const char *name;      // borrows cli; NULL: there is none
+        const char *kind;      // "toml", "gunicorn", "uwsgi"
+        bool ini;              // it was named by --ini
+    } file;                    // of settings
+    char later[400];           // options of GUNICORN_CMD_ARGS that are not in this version
     struct bk__cli_problem problems[BK__CLI_PROBLEMS_MAX];
     unsigned problem_count;    // may be above the maximum: those are only counted
     bool lost;                 // an unknown option: it is not sure which words are values, so words are not counted
@@ -34,6 +43,9 @@ struct bk__cli {
 // Notes a mistake (or a warning, by the key's level); said later, in the order of these calls.
 void bk__cli_problem(struct bk__cli *read, enum bk_key key, const char *detail, const char *format, ...)
     BK_PRINTF(4, 5);
+// The same at another level than the key's own.
+void bk__cli_problem_as(struct bk__cli *read, enum bk_log_level level, enum bk_key key, const char *detail,
+                        const char *format, ...) BK_PRINTF(5, 6);
 // Zeroed memory that lives as long as the bk_cli; NULL when there is none left, which is noted.
 void *bk__cli_take(struct bk__cli *read, size_t size);
 // A copy that lives as long; "" when out of memory, which is noted.
@@ -42,6 +54,24 @@ const char *bk__cli_keep(struct bk__cli *read, const char *text);
 // cli_arguments.c
 // Reads argv into the config and the invoker's facts; stops early at --help and --version.
 void bk__cli_read_arguments(struct bk__cli *read);
+// The words of GUNICORN_CMD_ARGS, for settings that the command line left alone.
+void bk__cli_read_gunicorn_arguments(struct bk__cli *read);
+
+// cli_files.c
+// Finds the settings file, if there is one, has it read by a Python and takes what it says. Waits.
+void bk__cli_read_files(struct bk__cli *read);
+// Its steps, for those who cannot wait. False: there is no file.
+bool bk__cli_files_choose(struct bk__cli *read);
+// Which interpreter reads it, with which flags (borrowed); false: none, which is noted. To be released.
+bool bk__cli_files_interpreter(struct bk__cli *read, struct bk_interpreter *ret, const char *const **ret_flags,
+                               unsigned *ret_flag_count);
+int bk__cli_files_question(const struct bk__cli *read, struct bk_buf *question) BK_MUST_CHECK;
+// What came of it: `error` of bk_settings_wait or _more, `status` of bk_settings_end.
+void bk__cli_files_take(struct bk__cli *read, const struct bk_settings_run *run, int error, int status);
+// Whether a word that could name an application names a settings file: "uwsgi.ini".
+bool bk__cli_is_settings_file(const char *word);
+// A setting of this origin stays when a file says otherwise.
+bool bk__cli_is_stronger(const struct bk__cli *read, const char *origin);
 
 // cli_environment.c
 // BARKEEP_<KEY>, then PORT, WEB_CONCURRENCY and FORWARDED_ALLOW_IPS, for settings that the command line left alone.
@@ -58,6 +88,8 @@ void bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const 
                     const char *origin, enum bk_key key, const char *why);
 
 // cli_check.c
+// Whether this choice of an interpreter cannot be: bk__cli_check will say why. Both may be NULL.
+bool bk__cli_wrong_interpreter(const struct bk__cli *read, const char *venv, const char *python);
 // Rules between settings, and what must exist outside: directories, interpreters. After everything has been read.
 void bk__cli_check(struct bk__cli *read);
 

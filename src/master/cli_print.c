@@ -19,7 +19,8 @@ static const char introduction[] =
 static const char closing[] =
     "TIME is in seconds, or 250ms, 30s, 5m, 1h. BYTES takes K, M, G. Each option can also be set by "
     "an environment variable, --keep-alive by BARKEEP_KEEP_ALIVE; WEB_CONCURRENCY sets --workers, "
-    "PORT the port and FORWARDED_ALLOW_IPS its option. The command line is stronger.";
+    "PORT the port and FORWARDED_ALLOW_IPS its option. barkeep.toml and gunicorn.conf.py are stronger, "
+    "the command line is strongest.";
 
 static unsigned terminal_width(void);
 static void print_wrapped(const char *text, unsigned indent, unsigned column, unsigned width);
@@ -163,7 +164,8 @@ bk__cli_print_config(const struct bk_config *config)
     printf("# barkeep %s\n", BK_VERSION);
     if (config->app) {
         static const struct bk_option app = {.type = BK_OPTION_TEXT, .key = "app"};
-        print_setting(&app, bk_str_of(config->app), "command line");
+        print_setting(&app, bk_str_of(config->app),
+                      config->app_origin ? config->app_origin : "command line");
     }
     for (unsigned i = 0; bk_config_get(config, i, &key, &value, &origin); i++) {
         if (options[i].scope == BK_OPTION_ACTION)

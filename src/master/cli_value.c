@@ -20,6 +20,7 @@ struct value {
 };
 
 static bool fine_outside_config(const struct value *v);
+static bool from_file(const char *origin);
 static bool fine_class(const struct value *v);
 static struct bk_str class_name(struct bk_str text);
 
@@ -34,6 +35,9 @@ bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *ty
     if (!fine_outside_config(&v))
         return;
     int error = bk_config_set(read->config, bk_str_of(option->key), v.text, origin, &why);
+    if (!error && v.text.at != value.at && memchr(value.at, '.', value.len))
+        bk__cli_problem(read, BK_KEY_CLASS_TAKEN, "", "the worker class %.*s is taken as %.*s",
+                        (int)value.len, value.at, (int)v.text.len, v.text.at);
     if (error == -EINVAL)
         bk__cli_refuse(read, option, typed, value, origin, BK_KEY_OPTION_VALUE, why);
     else if (error)
@@ -49,11 +53,21 @@ bk__cli_refuse(struct bk__cli *read, const struct bk_option *option, const char 
     if (strcmp(option->key, "env") == 0 && memchr(value.at, '=', value.len))
         value.len = (size_t)((const char *)memchr(value.at, '=', value.len) - value.at);
     int len = (int)bk_str_escape(shown, sizeof(shown), value);
-    if (strncmp(origin, "environment", 11) == 0)
+    if (from_file(origin))
+        bk__cli_problem(read, key, "", "%s: %s '%.*s': %s", origin, typed, len, shown, why);
+    else if (strncmp(origin, "environment", 11) == 0)
         bk__cli_problem(read, key, "", "%s '%.*s' (environment, sets --%s): %s", typed, len, shown,
                         option->name, why);
     else
         bk__cli_problem(read, key, "", "%s '%.*s': %s", typed, len, shown, why);
+}
+
+// Whoever reads the message has not typed the value just now.
+static bool
+from_file(const char *origin)
+{
+    return strncmp(origin, "environment", 11) != 0 && strcmp(origin, "command line") != 0
+           && strcmp(origin, "default") != 0;
 }
 
 static bool fine_bind(const struct value *v, struct bk_str item);
@@ -63,7 +77,7 @@ static bool
 fine_outside_config(const struct value *v)
 {
     bool (*check)(const struct value *, struct bk_str) = NULL;
-    struct bk_str rest = v->text, item;
+    struct bk_str lines = v->text, rest, item;
     if (strcmp(v->option->key, "worker_class") == 0)
         return fine_class(v);
     if (strcmp(v->option->key, "bind") == 0)
@@ -71,10 +85,12 @@ fine_outside_config(const struct value *v)
     else if (strcmp(v->option->key, "forwarded_allow_ips") == 0)
         check = fine_net;
     unsigned items = 0;
-    while (check && bk_str_next_item(&rest, ',', &item)) {
-        if (item.len && !check(v, item))
-            return false;
-        items += item.len > 0;
+    while (check && bk_str_next_item(&lines, '\n', &rest)) {
+        while (bk_str_next_item(&rest, ',', &item)) {
+            if (item.len && !check(v, item))
+                return false;
+            items += item.len > 0;
+        }
     }
     if (check != fine_bind || items)
         return true;
@@ -132,8 +148,17 @@ class_name(struct bk_str text)
         {"uvicorn.workers.UvicornH11Worker", "asgi"},
         {"uvicorn_worker.UvicornWorker", "asgi"},
         {"uvicorn_worker.UvicornH11Worker", "asgi"},
+        {"gunicorn.workers.sync.SyncWorker", "sync"},
+        {"gunicorn.workers.gthread.ThreadWorker", "gthread"},
+        {"gunicorn.workers.ggevent.GeventWorker", "gevent"},
+        {"gunicorn.workers.ggevent.GeventPyWSGIWorker", "gevent"},
+        {"gunicorn.workers.gtornado.TornadoWorker", "tornado"},
+        {"gunicorn.workers.gasgi.ASGIWorker", "asgi"},
     };
     text = bk_str_trim(text);
+    static const char egg[] = "egg:gunicorn#";
+    if (bk_str_starts(text, bk_str_of(egg)))
+        text = (struct bk_str){text.at + strlen(egg), text.len - strlen(egg)};
     for (unsigned i = 0; i < BK_COUNT(names); i++)
         if (bk_str_equal(bk_str_of(names[i].theirs), text))
             return bk_str_of(names[i].ours);

@@ -161,7 +161,8 @@ add_settings(struct bk_heritage *heritage, const struct bk_master_pool *pool)
     struct bk_str key, value;
     const char *origin, *app = pool->config->app ? pool->config->app : "";
     char made[32];
-    int rc = bk_heritage_addf(heritage, BK_HERITAGE_SETTING, "app%c%s%ccommand line", 0, app, 0);
+    const char *said = pool->config->app_origin ? pool->config->app_origin : "command line";
+    int rc = bk_heritage_addf(heritage, BK_HERITAGE_SETTING, "app%c%s%c%s", 0, app, 0, said);
 
     for (unsigned n = 0; rc == 0 && bk_config_get(pool->config, n, &key, &value, &origin); n++) {
         const char *text = resolve(pool, key, value, made, sizeof made);

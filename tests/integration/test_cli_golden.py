@@ -140,10 +140,10 @@ barkeep: error: which application? [app-missing]
   try: barkeep module:callable
 
 $ barkeep -c gunicorn.conf.py --preload --timeout=30 --certfile cert.pem app
-barkeep: error: -c (--config) is not in this version yet [option-later]
 barkeep: error: --preload is not in this version yet [option-later]
 barkeep: error: --timeout is not in this version yet [option-later]
 barkeep: error: --certfile is not in this version yet [option-later]
+barkeep: error: --config 'gunicorn.conf.py': no such file [config-file]
 
 $ barkeep -D app
 barkeep: error: -D: Barkeep stays in the foreground [option-daemon]

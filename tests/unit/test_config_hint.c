@@ -140,12 +140,14 @@ TEST(no_other_name_is_an_option_of_ours)
           && (!letter_ || bk_option_lettered(letter_) == NULL));
 #define FOREIGN(name_, letter_, takes_, server_, option_) LATER(name_, letter_, takes_)
 #define NEEDLESS(name_, letter_, takes_, server_, what_) LATER(name_, letter_, takes_)
+#define REFUSED(name_, letter_, takes_, server_, what_) LATER(name_, letter_, takes_)
 #define DAEMON(name_, letter_, takes_) LATER(name_, letter_, takes_)
 #include "config/other_names.def"
 #undef ALIAS
 #undef LATER
 #undef FOREIGN
 #undef NEEDLESS
+#undef REFUSED
 #undef DAEMON
 }
 
@@ -161,12 +163,14 @@ TEST(the_options_that_foreign_names_lead_to_exist_or_are_planned)
         CHECK(bk_option_named(ours) != NULL || ask(typed).key == BK_KEY_OPTION_LATER); \
     } while (0);
 #define NEEDLESS(name_, letter_, takes_, server_, what_)
+#define REFUSED(name_, letter_, takes_, server_, what_)
 #define DAEMON(name_, letter_, takes_)
 #include "config/other_names.def"
 #undef ALIAS
 #undef LATER
 #undef FOREIGN
 #undef NEEDLESS
+#undef REFUSED
 #undef DAEMON
 }
 

@@ -6,6 +6,7 @@ A reader is a function read(name, found) in a module of this package, see READER
 """
 import os
 import sys
+from _thread import allocate_lock, get_ident, start_new_thread  # as they are before a file lets gevent patch them
 from importlib import import_module
 
 READERS = {"toml": "toml", "gunicorn": "gunicorn", "uwsgi": "uwsgi"}
@@ -25,7 +26,8 @@ def main(words):
     try:
         for kind, *fields in asked:
             if kind == "file":
-                read_one(*fields, found)
+                with Watch(fields[1], asked, answer):
+                    read_one(*fields, found)
     except TooMuch:
         found = Found(found.table)
         found.error("the settings files say more than fits in 1 MiB", "config-failed")
@@ -50,18 +52,49 @@ def read_one(kind, name, found):
         import_module(f".{READERS[kind]}", __package__).read(name, found)
     except Problem as problem:
         found.error(problem.text, problem.word, problem.detail)
+    except Exception as error:  # ours, not the file's
+        from traceback import format_exc
+        found.error(f"{name} could not be read: {type(error).__name__}", "internal", format_exc().rstrip())
+
+
+class Watch:
+    """Says where a file hangs, shortly before the master loses its patience. Nothing can be said when it holds the GIL."""
+
+    def __init__(self, name, asked, answer):
+        self.name, self.answer = name, answer
+        self.seconds = next((int(fields[0]) for kind, *fields in asked if kind == "limit"), 0)
+        self.over, self.main = allocate_lock(), get_ident()
+
+    def __enter__(self):
+        if self.seconds:
+            self.over.acquire()
+            start_new_thread(self.run, ())
+
+    def __exit__(self, *error):
+        if self.seconds:
+            self.over.release()
+
+    def run(self):
+        if self.over.acquire(timeout=self.seconds):
+            return
+        from .found import Found
+        from ..stack import stack_lines
+        found = Found(None)
+        lines = stack_lines(sys._current_frames().get(self.main))
+        found.error(f"{self.name} was not read within {self.seconds} s", "config-failed", "\n".join(lines))
+        send(self.answer, found.answer())
 
 
 def send(fd, data):
     """All of it, then the end without farewell: threads and exit handlers that a file has made are not waited for."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view):]
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError, AttributeError):
             pass
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view):]
     os._exit(0)
 
 

@@ -43,10 +43,10 @@ class Found:
         self.failed = True
         self.add("error", word, text, detail)
 
-    def near(self, name, candidates):
-        """Which of `candidates` may have been meant, for `near:` lines; '' when none."""
-        from ..discover import close_names
-        return ", ".join(close_names(name, list(candidates)))
+    def unknown(self, name, origin, is_error=True):
+        """There is no such setting. The master adds names that are near."""
+        self.failed = self.failed or is_error
+        self.add("unknown", name, origin, "error" if is_error else "warning")
 
     def add(self, kind, *fields):
         record = records.encode(kind, *fields)

@@ -9,11 +9,10 @@ import os
 # kind: how many fields follow it
 QUESTION = {
     "option": 8,    # key, name, letter, type, default, range, Gunicorn's name, uWSGI's names (spaces between); in the table's order
-    "alias": 2,     # another name, the option's name
-    "later": 2,     # an option that is planned: name, letter
-    "foreign": 5,   # another server's name of an option: kind (foreign, needless, daemon), name, letter, server, text
+    "other": 5,     # a name that is no option: kind, name, letter, server, text; see table.Other
     "argument": 1,  # sys.argv, the program first
     "path": 1,      # an entry for sys.path that a bootstrap (PEX, zipapp) had made
+    "limit": 1,     # after so many seconds there is nobody to answer any more
     "file": 2,      # what to read: kind (toml, gunicorn, uwsgi), name; in order, later ones win
     "end": 0,
 }
@@ -21,6 +20,7 @@ ANSWER = {
     "setting": 4,   # key, what it is called there, value, origin
     "app": 2,       # the application, origin
     "hooks": 2,     # a file that defines hooks, their names with spaces between
+    "unknown": 3,   # a name that is no setting, origin, "error" or "warning"
     "warning": 3,   # key of messages.def, text, further lines
     "error": 3,     # the same
     "read": 1,      # a file that was read, as it can be opened

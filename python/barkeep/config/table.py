@@ -14,10 +14,11 @@ class Option:
 
 
 class Other:
-    """A name that is no option here: `kind` is later, foreign, needless or daemon; see src/config/other_names.def."""
+    """A name that is no option here; a row of src/config/other_names.def. `kind` is alias (text: the option's name), later (text:
+    "refuse" when nothing may run without it), foreign (server's name of the option text), needless, refused or daemon."""
     __slots__ = ("kind", "name", "letter", "server", "text")
 
-    def __init__(self, kind, name, letter, server="", text=""):
+    def __init__(self, kind, name, letter, server, text):
         self.kind, self.name, self.letter, self.server, self.text = kind, name, letter, server, text
 
 
@@ -28,10 +29,9 @@ class Table:
         self.by_name = {flat(option.name): option for option in self.options}
         self.by_gunicorn = {option.gunicorn: option for option in self.options if option.gunicorn}
         self.by_uwsgi = {flat(name): option for option in self.options for name in option.uwsgi}
-        self.aliases = {flat(name): target for kind, name, target in (r for r in records if r[0] == "alias")}
-        self.others = [Other("later", *fields) for kind, *fields in records if kind == "later"]
-        self.others += [Other(*fields) for kind, *fields in records if kind == "foreign"]
-        self.other_names = {flat(other.name): other for other in self.others}
+        others = [Other(*fields) for kind, *fields in records if kind == "other"]
+        self.aliases = {flat(other.name): other.text for other in others if other.kind == "alias"}
+        self.other_names = {flat(other.name): other for other in others if other.kind != "alias"}
 
     def named(self, name):
         """The Option of a command-line name without dashes, or None. - and _ are the same."""

@@ -152,17 +152,17 @@ def shown(value):
 
 def unknown(key, value, place, found):
     table = found.table
-    other, theirs = table.other_names.get(flat(key)), table.by_gunicorn.get(key) or table.by_uwsgi.get(flat(key))
-    if theirs is not None:
-        found.error(f"{place}: no setting '{key}'; near: {theirs.key}", "option-unknown")
-    elif table.later(key):
+    other = table.other_names.get(flat(key))
+    kind = other.kind if other else ""
+    if kind == "later":
         found.error(f"{place}: {key} is not in this version yet", "option-later")
-    elif other is not None and other.kind == "foreign":
+    elif kind == "foreign":
         found.error(f"{place}: '{key}' is {other.server}'s name; Barkeep calls it {other.text.replace('-', '_')}", "option-foreign")
-    elif other is not None and other.kind == "needless":
+    elif kind in ("needless", "refused"):
         found.error(f"{place}: '{key}' is {other.server}'s setting; Barkeep {other.text}", "option-foreign")
+    elif kind == "daemon":
+        found.error(f"{place}: {key}: Barkeep stays in the foreground", "option-daemon")
     elif isinstance(value, dict):
         found.error(f"{place}: no table [{key}]; settings stand at the top, only [env] has a table", "option-unknown")
     else:
-        near = found.near(key, ["app", *table.by_key])
-        found.error(f"{place}: no setting '{key}'{f'; near: {near}' if near else ''}", "option-unknown")
+        found.unknown(key, str(place))
