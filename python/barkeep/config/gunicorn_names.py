@@ -4,14 +4,14 @@ Those that are options here are in the table's column for Gunicorn; these are fo
 are the command line's. Hooks stand here with the number of their arguments.
 """
 
-# setting: its flag, where that is not the same with dashes
+# setting: its flag, where that is not the same; - and _ are one
 FLAGS = {
     "preload_app": "preload",
     "pidfile": "pid",
     "raw_paste_global_conf": "paste-global",
     "dirty_apps": "dirty-app",
-    "logconfig": "log-config",
-    "logconfig_json": "log-config-json",
+    "logconfig": "log_config",
+    "logconfig_json": "log_config_json",
     "proxy_allow_ips": "proxy-allow-from",
     "uwsgi_allow_ips": "uwsgi-allow-from",
     "control_socket_disable": "no-control-socket",
