@@ -57,6 +57,8 @@ read_all(struct bk__cli *read)
         return bk__cli_print_help();
     if (read->command == BK__CLI_VERSION)
         return bk__cli_print_version();
+    if (read->command == BK__CLI_TABLE)
+        return bk__cli_print_table(read);
     bk__cli_read_gunicorn_arguments(read);
     bk__cli_read_files(read);
     bk__cli_read_environment(read);

@@ -10,6 +10,7 @@
 #include "base/banned.h"
 
 static void read_invoker(struct bk__cli *read);
+static void read_wish(struct bk__cli *read, const char *what);
 static void keep_arguments(struct bk__cli *read);
 static void read_words(struct bk__cli *read);
 static void read_long(struct bk__cli *read, const char *word);
@@ -106,7 +107,8 @@ split_words(struct bk__cli *read, const char *text, char **words, int *ret_count
 }
 
 // The console script puts these first, users never see them: --invoker-python PATH,
-// --invoker-flag FLAG, --invoker-path TEXT; barkeep.run asks by --invoker-wants bind.
+// --invoker-flag FLAG, --invoker-path TEXT; barkeep.run asks by --invoker-wants bind,
+// `barkeep migrate` for the table of options by --invoker-wants table.
 static void
 read_invoker(struct bk__cli *read)
 {
@@ -124,12 +126,20 @@ read_invoker(struct bk__cli *read)
         else if (strcmp(word, "--invoker-flag") == 0)
             flags[start->python_flag_count++] = bk__cli_keep(read, value);
         else if (strcmp(word, "--invoker-wants") == 0)
-            start->bind_only = strcmp(value, "bind") == 0;
+            read_wish(read, value);
         else if (strcmp(word, "--invoker-path") == 0)
             path[start->python_path_count++] = bk__cli_keep(read, value);
         else
             break;
     }
+}
+
+static void
+read_wish(struct bk__cli *read, const char *what)
+{
+    read->cli->start.bind_only = strcmp(what, "bind") == 0;
+    if (strcmp(what, "table") == 0)
+        read->command = BK__CLI_TABLE;
 }
 
 // What the application will find in sys.argv: the user's own words.
@@ -153,6 +163,7 @@ static void set_flag(struct bk__cli *read, const struct bk_option *option, const
 static void set_from_next(struct bk__cli *read, const struct bk_option *option, const char *typed);
 static void read_unknown(struct bk__cli *read, const char *typed, bool has_value);
 static const char *place(const struct bk__cli *read);
+static void leave_to_uwsgi(struct bk__cli *read);
 static void note_later(struct bk__cli *read, const char *typed);
 
 static void
@@ -174,6 +185,8 @@ read_long(struct bk__cli *read, const char *word)
         read->command = BK__CLI_HELP;
     else if (strcmp(word, "--version") == 0)
         read->command = BK__CLI_VERSION;
+    else if (strcmp(word, "--uwsgi") == 0 && !*place(read))
+        leave_to_uwsgi(read);
     else if (!option)
         read_unknown(read, typed, equals != NULL);
     else if (option->type == BK_OPTION_BOOL)
@@ -200,6 +213,14 @@ read_short(struct bk__cli *read, const char *word)
         set_here(read, option, typed, bk_str_of(rest + (*rest == '=')));
     else
         set_from_next(read, option, typed);
+}
+
+// The words behind it are in uWSGI's language, which the config process speaks.
+static void
+leave_to_uwsgi(struct bk__cli *read)
+{
+    read->file.kind = "uwsgi";
+    read->at = read->argc;
 }
 
 static void

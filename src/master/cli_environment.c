@@ -32,7 +32,7 @@ bk__cli_read_environment(struct bk__cli *read)
     // Who comes from there must not find four times the database connections.
     if (other_server && still_default(read, "threads")) {
         char origin[80];
-        snprintf(origin, sizeof(origin), "as with %s", read->file.name);
+        snprintf(origin, sizeof(origin), "as with %s", bk__cli_file_label(read));
         bk__cli_set(read, bk_option_find(BK_STR("threads")), "threads", BK_STR("1"), origin);
     }
 }

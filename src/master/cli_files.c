@@ -41,7 +41,7 @@ bk__cli_read_files(struct bk__cli *read)
     if (error < 0) {
         char why[BK_WORDS_ROOM];
         bk__cli_problem(read, BK_KEY_CONFIG_FAILED, "", "cannot start a process that reads %s: %s",
-                        read->file.name, bk_words_error(error, why));
+                        bk__cli_file_label(read), bk_words_error(error, why));
     } else {
         error = bk_settings_wait(&run, TIME_LIMIT);
         bk_settings_end(&run, true, &status);
@@ -64,6 +64,10 @@ bk__cli_files_choose(struct bk__cli *read)
                     "environment BARKEEP_CONFIG");
         name = read->config->config;
     }
+    if (read->file.kind) { // --uwsgi, whose words may name files of their own
+        read->file.name = name ? name : "";
+        return true;
+    }
     if (name && strcmp(name, "off") == 0)
         return false;
     for (unsigned i = 0; i < BK_COUNT(found) && !name; i++)
@@ -74,6 +78,12 @@ bk__cli_files_choose(struct bk__cli *read)
     read->file.name = bk__cli_keep(read, name);
     read->file.kind = read->file.ini ? "uwsgi" : kind_of(name);
     return is_there(read);
+}
+
+const char *
+bk__cli_file_label(const struct bk__cli *read)
+{
+    return *read->file.name ? read->file.name : "--uwsgi";
 }
 
 // Without a Python for those that are plainly missing. An ini file may be standard input or a URL.
@@ -140,7 +150,7 @@ bk__cli_files_question(const struct bk__cli *read, struct bk_buf *question)
         error = ask_words(read, question);
     if (error == 0)
         error = bk_settings_ask(question, time, BK_COUNT(time));
-    if (error == 0)
+    if (error == 0 && read->file.kind)
         error = bk_settings_ask(question, file, BK_COUNT(file));
     return error ? error : bk_settings_ask(question, &end, 1);
 }
@@ -247,7 +257,7 @@ bk__cli_files_interpreter(struct bk__cli *read, struct bk_interpreter *ret,
         bk__cli_problem(read, why.key, why.detail, "%s", why.text);
     else if (error < 0)
         bk__cli_problem(read, why.key, why.detail, "%s is to be read by Python: %s",
-                        read->file.name, why.text);
+                        bk__cli_file_label(read), why.text);
     bk_surroundings_release(&surroundings);
     *ret_flags = by_option ? NULL : start.python_flags;
     *ret_flag_count = by_option ? 0 : start.python_flag_count;
@@ -280,7 +290,7 @@ bk__cli_files_take(struct bk__cli *read, const struct bk_settings_run *run, int 
 static void
 say_failed(struct bk__cli *read, int error, int status)
 {
-    const char *name = read->file.name;
+    const char *name = bk__cli_file_label(read);
     char text[BK_WORDS_ROOM];
 
     if (error == -ETIMEDOUT)

@@ -36,7 +36,7 @@ struct bk__cli {
     unsigned problem_count;    // may be above the maximum: those are only counted
     bool lost;                 // an unknown option: it is not sure which words are values, so words are not counted
     bool out_of_memory;
-    enum { BK__CLI_SERVE, BK__CLI_HELP, BK__CLI_VERSION } command;
+    enum { BK__CLI_SERVE, BK__CLI_HELP, BK__CLI_VERSION, BK__CLI_TABLE } command;
 };
 
 // cli.c
@@ -62,6 +62,8 @@ void bk__cli_read_gunicorn_arguments(struct bk__cli *read);
 void bk__cli_read_files(struct bk__cli *read);
 // Its steps, for those who cannot wait. False: there is no file.
 bool bk__cli_files_choose(struct bk__cli *read);
+// What to call it in messages.
+const char *bk__cli_file_label(const struct bk__cli *read);
 // Which interpreter reads it, with which flags (borrowed); false: none, which is noted. To be released.
 bool bk__cli_files_interpreter(struct bk__cli *read, struct bk_interpreter *ret, const char *const **ret_flags,
                                unsigned *ret_flag_count);
@@ -103,4 +105,5 @@ unsigned bk__cli_find_venvs(const char *directory, char *out, size_t room, char 
 // cli_print.c: to standard output. Nonzero when it could not be written.
 int bk__cli_print_help(void);
 int bk__cli_print_version(void);
+int bk__cli_print_table(const struct bk__cli *read);
 int bk__cli_print_config(const struct bk_config *config);

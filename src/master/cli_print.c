@@ -149,6 +149,17 @@ bk__cli_print_version(void)
     return finish();
 }
 
+// The question that the config process would be asked, without a file.
+int
+bk__cli_print_table(const struct bk__cli *read)
+{
+    struct bk_buf question = {0};
+    if (bk__cli_files_question(read, &question) == 0)
+        fwrite(question.at, 1, question.len, stdout);
+    bk_buf_release(&question);
+    return finish();
+}
+
 static void print_setting(const struct bk_option *option, struct bk_str value, const char *origin);
 static size_t write_value(char *out, size_t room, const struct bk_option *option,
                           struct bk_str value);
