@@ -61,6 +61,9 @@ static const char *check_scheme_header(struct bk_str item);
 static const char *check_header_name(struct bk_str item);
 static const char *check_logformat(struct bk_str text);
 static const char *check_syslog(struct bk_str text);
+static const char *check_mode(struct bk_str text);
+static const char *check_rlimit(struct bk_str item);
+static bool parse_limit(struct bk_str text, uint64_t *ret);
 
 const char *
 bk__config_check_item(const struct bk_option *option, struct bk_str item)
@@ -74,6 +77,9 @@ bk__config_check_item(const struct bk_option *option, struct bk_str item)
         {BK__OPTION_forwarder_headers, check_header_name},
         {BK__OPTION_access_logformat, check_logformat},
         {BK__OPTION_log_syslog_to, check_syslog},
+        {BK__OPTION_umask, check_mode},
+        {BK__OPTION_socket_mode, check_mode},
+        {BK__OPTION_rlimit, check_rlimit},
     };
     unsigned index = (unsigned)(option - bk_options(&(unsigned){0}));
     for (unsigned i = 0; i < BK_COUNT(checks); i++)
@@ -147,4 +153,55 @@ check_syslog(struct bk_str text)
     if (bk_str_starts(text, BK_STR("udp://")) && text.len > 6)
         return NULL;
     return "not an address of syslog; unix:PATH and udp://host:port are";
+}
+
+static const char *
+check_mode(struct bk_str text)
+{
+    bool octal = text.len >= 1 && text.len <= 4;
+    for (size_t i = 0; i < text.len; i++)
+        octal = octal && text.at[i] >= '0' && text.at[i] <= '7';
+    return octal && (text.len < 4 || text.at[0] == '0') ? NULL : "not a mode; 027, 0660, 777 are";
+}
+
+static const char *
+check_rlimit(struct bk_str item)
+{
+    static const char *const names[] = {"as",      "core",   "cpu",   "data", "fsize",
+                                        "memlock", "nofile", "nproc", "stack"};
+    struct bk_str rest = item, name, soft, hard;
+    uint64_t least, most;
+    bool known = false;
+    if (!bk_str_next_item(&rest, '=', &name) || !bk_str_next_item(&rest, ':', &soft))
+        return "not NAME=SOFT[:HARD]";
+    for (unsigned i = 0; i < BK_COUNT(names); i++)
+        known = known || bk_str_equal(name, bk_str_of(names[i]));
+    if (!known)
+        return "not a limit; as, core, cpu, data, fsize, memlock, nofile, nproc, stack are";
+    bool two = bk_str_next_item(&rest, ':', &hard);
+    if (!parse_limit(soft, &least) || (two && !parse_limit(hard, &most)))
+        return "not NAME=SOFT[:HARD]; a limit is a number, with K, M or G behind it, or unlimited";
+    return two && least > most ? "the soft limit is above the hard one" : NULL;
+}
+
+uint64_t
+bk_config_limit(struct bk_str text)
+{
+    uint64_t value;
+    return parse_limit(text, &value) ? value : UINT64_MAX;
+}
+
+static bool
+parse_limit(struct bk_str text, uint64_t *ret)
+{
+    uint64_t unit = 1;
+    *ret = UINT64_MAX;
+    if (bk_str_equal(text, BK_STR("unlimited")))
+        return true;
+    if (text.len && strchr("KMG", text.at[text.len - 1]))
+        unit = 1ull << (text.at[--text.len] == 'K' ? 10 : text.at[text.len] == 'M' ? 20 : 30);
+    if (bk_str_parse_u64(text, UINT64_MAX / unit, ret) < 0)
+        return false;
+    *ret *= unit;
+    return true;
 }

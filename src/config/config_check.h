@@ -9,3 +9,6 @@ typedef void (*bk_config_complain_fn)(void *self, enum bk_key key, const char *t
 
 // Calls `complain` for each pair of settings that does not fit together; returns how many there were.
 unsigned bk_config_check(const struct bk_config *config, bk_config_complain_fn complain, void *self);
+
+// What one limit of --rlimit means; UINT64_MAX: unlimited.
+uint64_t bk_config_limit(struct bk_str text);

@@ -39,6 +39,9 @@ bk_announce_serving(struct bk_master_pool *pool)
         bk_log(BK_LOG_INFO, NULL, "%s; %s%s", workers, python, files);
     }
     master->announced = true;
+    snprintf(detail, sizeof detail, "serving %s (%s) on %.300s", app_of(pool), pool->facts.kind,
+             where);
+    bk_systemd_ready(master, detail);
 }
 
 void

@@ -15,6 +15,8 @@
 #define DEFAULT_BIND "127.0.0.1:8000"
 #define TEXT_ROOM 320
 
+static void tell_unused(const struct bk_master_pool *pool, unsigned passed);
+static bool open_named(struct bk_master_pool *pool, const struct bk_bind *bind, int backlog);
 static bool open_one(struct bk_master_pool *pool, const char *text, int backlog);
 static int clamp_backlog(const struct bk_config *config);
 static void explain(struct bk_master *master, const struct bk_bind *bind, const char *shown,
@@ -34,22 +36,67 @@ static const char *nth_bind(const struct bk_config *config, unsigned n);
 bool
 bk_bind_open(struct bk_master_pool *pool)
 {
-    const struct bk_config *config = pool->config;
-    unsigned count = config->bind.count ? config->bind.count : 1;
-    int backlog = clamp_backlog(config);
+    unsigned binds = pool->config->bind.count ? pool->config->bind.count : 1;
+    unsigned passed = bk_systemd_passed();
+    int backlog = clamp_backlog(pool->config);
+    bool fine = true;
 
-    pool->listeners = calloc(count, sizeof *pool->listeners);
+    pool->listeners = calloc(binds + passed, sizeof *pool->listeners);
     if (!pool->listeners) {
         bk_master_fail(pool->master, BK_KEY_INTERNAL, "", "out of memory");
         return false;
     }
-    for (unsigned i = 0; i < count; i++) {
-        if (open_one(pool, nth_bind(config, i), backlog))
-            continue;
+    for (unsigned i = 0; fine && i < binds; i++)
+        fine = open_one(pool, nth_bind(pool->config, i), backlog);
+    if (fine)
+        tell_unused(pool, passed);
+    else
         bk_bind_close(pool);
-        return false;
+    return fine;
+}
+
+// fd://NAME: all sockets of that name; a unit may have several with one.
+static bool
+open_named(struct bk_master_pool *pool, const struct bk_bind *bind, int backlog)
+{
+    unsigned passed = bk_systemd_passed(), found = 0;
+    char name[256], all[400] = "", one[32];
+    size_t len = 0;
+
+    for (unsigned n = 0; n < passed; n++) {
+        bk_systemd_name(n, name);
+        if (len < sizeof all)
+            len += (size_t)snprintf(all + len, sizeof all - len, "%s%s", n ? ", " : "", name);
+        if (strcmp(name, bind->host) != 0)
+            continue;
+        found++;
+        snprintf(one, sizeof one, "fd://%u", BK_SYSTEMD_FIRST + n);
+        if (!open_one(pool, one, backlog))
+            return false;
     }
-    return true;
+    if (!found)
+        bk_master_fail(pool->master, BK_KEY_BIND_FAILED, "",
+                       passed ? "cannot use fd://%s: no socket of that name was passed, only %s"
+                              : "cannot use fd://%s: no sockets were passed (LISTEN_FDS)%s",
+                       bind->host, all);
+    return found > 0;
+}
+
+// A socket that is passed and not served looks to clients like a server that never answers.
+static void
+tell_unused(const struct bk_master_pool *pool, unsigned passed)
+{
+    char name[256];
+
+    for (unsigned n = 0; n < passed; n++) {
+        bool used = false;
+        for (unsigned i = 0; i < pool->listener_count; i++)
+            used = used || pool->listeners[i].fd == (int)(BK_SYSTEMD_FIRST + n);
+        if (!used)
+            bk_log(BK_LOG_WARNING, BK_MASTER_KEY(SOCKET_UNUSED),
+                   "socket fd://%u '%s' was passed to barkeep and no --bind uses it",
+                   BK_SYSTEMD_FIRST + n, bk_systemd_name(n, name));
+    }
 }
 
 void
@@ -104,8 +151,14 @@ bk_bind_describe_wanted(const struct bk_config *config, char *out, size_t room)
 static bool
 open_one(struct bk_master_pool *pool, const char *text, int backlog)
 {
-    struct bk_listen_options options = {
-        .backlog = backlog, .reuse_port = pool->config->reuse_port, .unix_mode = 0660};
+    const struct bk_privileges *privileges = &pool->master->privileges;
+    struct bk_listen_options options = {.backlog = backlog,
+                                        .reuse_port = pool->config->reuse_port,
+                                        .unix_mode = privileges->socket_mode,
+                                        .unix_chown = privileges->socket_uid != (uid_t)-1 ||
+                                                      privileges->socket_gid != (gid_t)-1,
+                                        .unix_uid = privileges->socket_uid,
+                                        .unix_gid = privileges->socket_gid};
     char shown[TEXT_ROOM];
     const char *why = "";
     struct bk_bind bind;
@@ -120,6 +173,8 @@ open_one(struct bk_master_pool *pool, const char *text, int backlog)
                        "--bind '%s': only http is in this version", text);
         return false;
     }
+    if (bind.kind == BK_BIND_FD && bind.fd < 0)
+        return open_named(pool, &bind, backlog);
     wanted_text(&bind, text, shown, sizeof shown);
     if (options.reuse_port)
         rc = bk_listen_probe(&bind);  // another server there would silently get half of the clients

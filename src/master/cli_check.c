@@ -9,6 +9,7 @@
 
 #include "config/config_check.h"
 #include "master/cli_internal.h"
+#include "master/privileges.h"
 
 #include "base/banned.h"
 
@@ -20,6 +21,7 @@ static void check_python(struct bk__cli *read);
 static const char *wrong_venv(const char *venv);
 static bool python_is_there(const struct bk__cli *read, const char *python);
 static void check_trust(struct bk__cli *read);
+static void check_user(struct bk__cli *read);
 static void check_app(struct bk__cli *read);
 
 void
@@ -33,6 +35,7 @@ bk__cli_check(struct bk__cli *read)
     if (read->config->python)
         check_python(read);
     check_trust(read);
+    check_user(read);
     if (read->config->reload_extra_file.count > 0 && !read->config->reload)
         bk__cli_problem(read, BK_KEY_RELOAD_FILES, "try: --touch-reload, which needs no --reload",
                         "--reload-extra-file does nothing without --reload");
@@ -155,6 +158,24 @@ check_trust(struct bk__cli *read)
         bk__cli_problem(read, BK_KEY_FORWARDED_ALL, "",
                         "--forwarded-allow-ips is * (%s): every client can claim any address",
                         bk_config_origin(read->config, "forwarded_allow_ips"));
+}
+
+static void
+check_user(struct bk__cli *read)
+{
+    struct bk_privileges privileges;
+    struct bk_privileges_error error;
+    int rc = bk_privileges_init(&privileges, read->config, &error);
+    if (rc == -EINVAL)
+        bk__cli_problem(read, error.key, error.detail, "%s", error.text);
+    else if (rc < 0)
+        read->out_of_memory = true;
+    else
+        bk_privileges_release(&privileges);
+    if (geteuid() == 0 && !read->config->user && !read->config->print_config)
+        bk__cli_problem(read, BK_KEY_ROOT_USER,
+                        "try: --user NAME, or --user root when that is meant",
+                        "the application runs as root");
 }
 
 static void

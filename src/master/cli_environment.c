@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "master/cli_internal.h"
+#include "master/systemd.h"
 
 #include "base/banned.h"
 
@@ -87,8 +88,8 @@ static bool
 from_kubernetes(const char *name, const char *value)
 {
     const char *rest = name + strlen(PREFIX);
-    return strncmp(rest, "SERVICE_", 8) == 0 || strncmp(rest, "PORT_", 5) == 0
-           || (strcmp(rest, "PORT") == 0 && strstr(value, "://"));
+    return strncmp(rest, "SERVICE_", 8) == 0 || strncmp(rest, "PORT_", 5) == 0 ||
+           (strcmp(rest, "PORT") == 0 && strstr(value, "://"));
 }
 
 static void
@@ -102,6 +103,20 @@ read_common(struct bk__cli *read, const char *name, const char *key, bool empty_
     bk__cli_set(read, bk_option_find(bk_str_of(key)), name, bk_str_of(value), origin);
 }
 
+// Sockets of a service manager are the addresses, unless others are named.
+static bool
+read_sockets(struct bk__cli *read)
+{
+    char address[32];
+    unsigned passed = still_default(read, "bind") ? bk_systemd_passed() : 0;
+    for (unsigned n = 0; n < passed; n++) {
+        snprintf(address, sizeof(address), "fd://%u", BK_SYSTEMD_FIRST + n);
+        bk__cli_set(read, bk_option_find(BK_STR("bind")), "LISTEN_FDS", bk_str_of(address),
+                    "environment LISTEN_FDS");
+    }
+    return passed > 0;
+}
+
 // PORT alone chooses the address too: the platforms that set it connect from outside.
 static void
 read_port(struct bk__cli *read)
@@ -110,7 +125,7 @@ read_port(struct bk__cli *read)
     const char *value = bk__cli_environment(read, "PORT");
     char address[32];
     uint64_t port;
-    if (!still_default(read, "bind"))
+    if (read_sockets(read) || !still_default(read, "bind"))
         return;
     if (!value || !*value) {
         bk__cli_set(read, option, "--bind", BK_STR("127.0.0.1:8000"), "default");

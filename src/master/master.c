@@ -29,11 +29,14 @@
 
 static bool set_up(struct bk_master *master);
 static void open_standard_descriptors(void);
+static bool take_privileges(struct bk_master *master);
 static void set_title(const struct bk_master_start *start);
 static bool open_shared_memory(struct bk_master *master, unsigned seats);
 static bool open_journal(struct bk_master *master);
 static bool make_pool(struct bk_master *master, unsigned wanted);
 static bool find_interpreter(struct bk_master_pool *pool);
+static bool may_run(struct bk_master_pool *pool);
+static bool hold_pidfile(struct bk_master *master);
 static void turn(struct bk_master *master);
 static void release(struct bk_master *master);
 static void release_pool(struct bk_master_pool *pool);
@@ -49,7 +52,7 @@ bk_master_run(struct bk_master_start *start)
         return 1;
     }
     *master = (struct bk_master){.start = start, .started = bk_clock_mono(), .scoreboard_fd = -1};
-    master->signals.fd = -1;
+    master->signals.fd = master->pidfile.fd = master->systemd.fd = -1;
     master->loop.epoll_fd = master->loop.timer_fd = master->loop.wake_fd = -1;
     if (set_up(master)) {
         bk_scale_fill(&master->pools[0]);
@@ -57,6 +60,7 @@ bk_master_run(struct bk_master_start *start)
     }
     for (unsigned i = 0; i < master->pool_count; i++)
         bk_bind_close(&master->pools[i]);
+    bk_pidfile_close(&master->pidfile);
     if (master->announced)
         bk_announce_stopped(master);
     int code = master->exit_code;
@@ -96,7 +100,9 @@ set_up(struct bk_master *master)
     rc = bk_signals_open(master);
     if (rc < 0)
         return out_of(master, "cannot read signals", rc);
-    rc = bk_surroundings_init(&master->surroundings, start->config);
+    if (!take_privileges(master))
+        return false;
+    rc = bk_surroundings_init(&master->surroundings, start->config, &master->privileges);
     if (rc < 0)
         return out_of(master, "cannot read the current directory", rc);
     bk_cpus_read("", &master->cpus);
@@ -117,6 +123,10 @@ set_up(struct bk_master *master)
         return false;
     if (start->check_only)
         return true;
+    if (!start->bind_only && !hold_pidfile(master))
+        return false;
+    if (!start->bind_only)
+        bk_systemd_open(master);
     if (!bk_bind_open(&master->pools[0]) || start->bind_only)
         return false;
     return bk_autoreload_open(&master->pools[0]) || out_of(master, "cannot watch files", -ENOMEM);
@@ -133,6 +143,17 @@ open_standard_descriptors(void)
     while (fd >= 0 && fd < 3);
     if (fd >= 3)
         close(fd);
+}
+
+static bool
+take_privileges(struct bk_master *master)
+{
+    struct bk_privileges_error error;
+    int rc = bk_privileges_init(&master->privileges, master->start->config, &error);
+
+    if (rc == -EINVAL)
+        bk_master_fail(master, error.key, error.detail, "%s", error.text);
+    return rc == 0 || (rc == -ENOMEM && out_of(master, "cannot look up the user", rc));
 }
 
 static void
@@ -206,9 +227,40 @@ find_interpreter(struct bk_master_pool *pool)
     struct bk_master *master = pool->master;
 
     if (bk_interpreter_find(&pool->interpreter, master->start, &master->surroundings, &error) == 0)
+        return may_run(pool);
+    bk_master_fail(master, error.key, error.detail, "%s", error.text);
+    return false;
+}
+
+// The workers' user may run all that a worker needs.
+static bool
+may_run(struct bk_master_pool *pool)
+{
+    struct bk_privileges_error error;
+    struct bk_master *master = pool->master;
+
+    if (bk_privileges_check(&master->privileges, pool->interpreter.python, pool->interpreter.boot,
+                            master->surroundings.worker_cwd, &error) == 0)
         return true;
     bk_master_fail(master, error.key, error.detail, "%s", error.text);
     return false;
+}
+
+static bool
+hold_pidfile(struct bk_master *master)
+{
+    const char *path = master->start->config->pid;
+    char why[BK_WORDS_ROOM];
+    pid_t holder;
+    int rc = bk_pidfile_open(&master->pidfile, path, &holder);
+
+    if (rc == -EWOULDBLOCK)
+        bk_master_fail(master, BK_KEY_PID_TAKEN, "", "%s is held by a process that runs: pid %d",
+                       path, (int)holder);
+    else if (rc < 0)
+        bk_master_fail(master, BK_KEY_PID_FILE, "", "cannot write the pid file %s: %s", path,
+                       bk_words_error(rc, why));
+    return rc == 0;
 }
 
 static void
@@ -234,6 +286,7 @@ release(struct bk_master *master)
     free(master->pools);
     bk_journal_stop(master->journal);
     bk_signals_close(master);
+    bk_systemd_close(master);
     if (master->loop.epoll_fd >= 0)
         bk_loop_release(&master->loop);
     bk_segment_free(master->scoreboard);
@@ -241,6 +294,7 @@ release(struct bk_master *master)
         close(master->scoreboard_fd);
     bk_logrings_free(master->rings);
     bk_surroundings_release(&master->surroundings);
+    bk_privileges_release(&master->privileges);
     free(master->slots);
     free(master);
 }

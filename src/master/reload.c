@@ -64,6 +64,7 @@ begin(struct bk_master_pool *pool, const char *cause, bool development)
     reload->generation++;
     reload->began = bk_clock_mono();
     snprintf(reload->cause, sizeof reload->cause, "%s", cause);
+    bk_systemd_reloading(pool->master);
     bk_reload_advance(pool);
 }
 
@@ -227,6 +228,7 @@ finish(struct bk_master_pool *pool)
 
     bk_log(BK_LOG_INFO, NULL, "%s: reloaded in %s", pool->reload.cause,
            bk_words_duration(bk_clock_mono() - pool->reload.began, took));
+    bk_systemd_ready(pool->master, "serving, reloaded");
     go_idle(pool);
 }
 
@@ -282,7 +284,7 @@ say_refused(const struct bk_master_pool *pool, struct bk_str brief, struct bk_st
                  bk_journal_shape(pool->master->journal) == BK_SHAPE_SHORT;
     time_t since = (time_t)(pool->version_since / BK_SEC);
     struct tm when;
-    char tail[64] = "no worker is left";
+    char tail[64] = "no worker is left", status[400];
 
     if (still_serves(pool)) {
         localtime_r(&since, &when);
@@ -290,6 +292,8 @@ say_refused(const struct bk_master_pool *pool, struct bk_str brief, struct bk_st
     }
     bk_log_detail(plain ? BK_LOG_INFO : BK_LOG_ERROR, plain ? NULL : BK_MASTER_KEY(RELOAD_REFUSED),
                   detail, "%s: %.*s; %s", pool->reload.cause, (int)brief.len, brief.at, tail);
+    snprintf(status, sizeof status, "not reloaded, %s: %.*s", tail, (int)brief.len, brief.at);
+    bk_systemd_ready(pool->master, status);
 }
 
 static bool

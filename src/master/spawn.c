@@ -250,6 +250,9 @@ become_worker(const struct plan *plan)
 
     bk_child_reset_signals(surroundings->hangup_ignored);
     bk_child_raise_descriptors();
+    const char *refused = bk_privileges_apply(&master->privileges, plan->member->number);
+    if (refused)
+        give_up(plan, "cannot", refused);
     if (!plan->keep_stdin) {
         int null = open("/dev/null", O_RDONLY);
         if (null != STDIN_FILENO)

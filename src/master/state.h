@@ -14,8 +14,11 @@
 #include "master/interpreter.h"
 #include "master/journal.h"
 #include "master/master.h"
+#include "master/pidfile.h"
+#include "master/privileges.h"
 #include "master/reload.h"
 #include "master/surroundings.h"
+#include "master/systemd.h"
 #include "net/listen.h"
 #include "process/channel.h"
 #include "process/logring.h"
@@ -98,6 +101,9 @@ struct bk_master {
     struct bk_master_start *start;    // borrows
     struct bk_loop loop;
     struct bk_watch signals;          // .fd owns the signalfd
+    struct bk_privileges privileges;  // of the workers
+    struct bk_pidfile pidfile;
+    struct bk_systemd systemd;
     struct bk_surroundings surroundings;
     struct bk_cpus cpus;
     struct bk_logrings *rings;        // owns

@@ -18,6 +18,7 @@ bk_stop(struct bk_master *master, enum bk_master_phase phase)
         return;
     master->phase = phase;
     master->phase_since = bk_clock_mono();
+    bk_systemd_stopping(master);
     for (unsigned i = 0; i < master->pool_count; i++)
         dismiss_pool(&master->pools[i], phase);
     check_over(master);

@@ -15,16 +15,19 @@
 static void restore_terminal(const struct bk_surroundings *surroundings);
 static char *working_directory(void);
 static bool same_directory(const char *a, const char *b);
-static int build_environment(struct bk_surroundings *surroundings, const struct bk_config *config);
+static int build_environment(struct bk_surroundings *surroundings, const struct bk_config *config,
+                             const struct bk_privileges *privileges);
+static int name_user(char **envp, size_t *count, const struct bk_privileges *privileges);
 static bool is_private(const char *entry);
 static int set_entry(char **envp, size_t *count, char *entry);
 static char *join(const char *directory, const char *path);
 static bool ignored(int number);
 
 int
-bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_config *config)
+bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_config *config,
+                     const struct bk_privileges *privileges)
 {
-    *surroundings = (struct bk_surroundings){.terminal_fd = -1};
+    *surroundings = (struct bk_surroundings){.privileges = privileges, .terminal_fd = -1};
     for (int fd = STDERR_FILENO; fd >= 0 && surroundings->terminal_fd < 0; fd -= 2)
         if (isatty(fd))
             surroundings->terminal_fd = fd;
@@ -41,7 +44,7 @@ bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_confi
         bk_surroundings_absolute(surroundings, config->chdir ? config->chdir : ".");
     if (!surroundings->worker_cwd)
         return -ENOMEM;
-    return build_environment(surroundings, config);
+    return build_environment(surroundings, config, privileges);
 }
 
 void
@@ -111,14 +114,15 @@ same_directory(const char *a, const char *b)
 
 // Ours without what was meant for us alone, then --env, then what we promise.
 static int
-build_environment(struct bk_surroundings *surroundings, const struct bk_config *config)
+build_environment(struct bk_surroundings *surroundings, const struct bk_config *config,
+                  const struct bk_privileges *privileges)
 {
     extern char **environ;
     size_t count = 0, have = 0;
 
     while (environ[have])
         have++;
-    char **envp = surroundings->envp = calloc(have + config->env.count + 3, sizeof *envp);
+    char **envp = surroundings->envp = calloc(have + config->env.count + 6, sizeof *envp);
     if (!envp)
         return -ENOMEM;
     for (size_t i = 0; i < have; i++) {
@@ -134,10 +138,27 @@ build_environment(struct bk_surroundings *surroundings, const struct bk_config *
             set_entry(envp, &count, pwd) < 0)
             return -ENOMEM;
     }
+    if (privileges->drop && privileges->name && name_user(envp, &count, privileges) < 0)
+        return -ENOMEM;
     for (unsigned i = 0; i < config->env.count; i++)
         if (set_entry(envp, &count, strdup(config->env.items[i])) < 0)
             return -ENOMEM;
     return set_entry(envp, &count, strdup("SERVER_SOFTWARE=barkeep/" BK_VERSION));
+}
+
+// Root's HOME in the hands of another user is where tools look for files they may not read.
+static int
+name_user(char **envp, size_t *count, const struct bk_privileges *privileges)
+{
+    const char *const names[] = {"HOME", "USER", "LOGNAME"};
+
+    for (unsigned i = 0; i < BK_COUNT(names); i++) {
+        char *entry = NULL;
+        if (asprintf(&entry, "%s=%s", names[i], i ? privileges->name : privileges->home) < 0 ||
+            set_entry(envp, count, entry) < 0)
+            return -ENOMEM;
+    }
+    return 0;
 }
 
 // A worker that finds these would talk to the service manager in our name (sd_listen_fds,

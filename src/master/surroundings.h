@@ -9,8 +9,10 @@
 
 #include "base/compiler.h"
 #include "config/config.h"
+#include "master/privileges.h"
 
 struct bk_surroundings {
+    const struct bk_privileges *privileges;  // borrows: what children give up
     char *cwd;         // owns: $PWD when it names the current directory, else getcwd()
     char *worker_cwd;  // owns: cwd with --chdir applied, absolute, not resolved
     char **envp;       // owns: the workers' environment
@@ -22,7 +24,9 @@ struct bk_surroundings {
     bool interrupt_ignored;  // so was SIGINT (a background job of a shell without job control)
 };
 
-int bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_config *config) BK_MUST_CHECK;
+// HOME, USER and LOGNAME of the environment are those of `privileges`, when it drops any.
+int bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_config *config,
+                         const struct bk_privileges *privileges) BK_MUST_CHECK;
 void bk_surroundings_release(struct bk_surroundings *surroundings);
 // `path` made absolute against the directory of the start, symlinks untouched. NULL when out of memory; to be freed.
 char *bk_surroundings_absolute(const struct bk_surroundings *surroundings, const char *path) BK_MUST_CHECK;

@@ -3,6 +3,7 @@
 #include "net/addr.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <netdb.h>
@@ -17,6 +18,7 @@
 static bool take_prefix(struct bk_str *text, const char *prefix);
 static int parse_scheme(struct bk_str *text, struct bk_bind *ret, const char **ret_why);
 static int parse_unix(struct bk_str text, struct bk_bind *ret, const char **ret_why);
+static bool is_socket_name(struct bk_str text);
 static int parse_fd(struct bk_str text, struct bk_bind *ret, const char **ret_why);
 static int parse_tcp(struct bk_str text, struct bk_bind *ret, const char **ret_why);
 static int parse_brackets(struct bk_str *text, struct bk_bind *ret, const char **ret_why);
@@ -105,11 +107,26 @@ static int
 parse_fd(struct bk_str text, struct bk_bind *ret, const char **ret_why)
 {
     ret->kind = BK_BIND_FD;
+    ret->fd = -1;
+    if (is_socket_name(text) && copy_text(ret->host, sizeof ret->host, text) == 0)
+        return 0;
     if (number(text, INT_MAX, &ret->fd) < 0) {
-        *ret_why = "a file descriptor is a number, as in fd://3";
+        *ret_why = "after fd:// comes a number, as in fd://3, or a socket's name from systemd";
         return -EINVAL;
     }
     return 0;
+}
+
+// What a number is not: begins with a letter and has nothing that another kind of address has.
+static bool
+is_socket_name(struct bk_str text)
+{
+    if (text.len == 0 || !isalpha((unsigned char)text.at[0]))
+        return false;
+    for (size_t i = 0; i < text.len; i++)
+        if (!isalnum((unsigned char)text.at[i]) && !strchr("._-@", text.at[i]))
+            return false;
+    return true;
 }
 
 static int

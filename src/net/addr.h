@@ -30,7 +30,7 @@ struct bk_addr {
 
 // What a --bind value says:
 //     [http|https|uwsgi|scgi://] host:port | host | :port | [v6]:port | [v6] |
-//                                unix:PATH | unix:@name | fd://N
+//                                unix:PATH | unix:@name | fd://N | fd://NAME
 // Without a port it is 8000. ":8000" means every IPv4 interface (0.0.0.0), as Gunicorn users know
 // it; "[::]:8000" is every IPv6 one and, unless net.ipv6.bindv6only says otherwise, IPv4 too. A
 // port with a service name is refused.
@@ -38,10 +38,10 @@ struct bk_bind {
     enum bk_scheme scheme;
     enum { BK_BIND_TCP, BK_BIND_UNIX, BK_BIND_ABSTRACT, BK_BIND_FD } kind;
     // TCP: host as written without brackets ("" = all interfaces); UNIX: path; ABSTRACT: name
-    // without '@'.
+    // without '@'. FD: the name of a socket the service manager passed, "" when `fd` is known.
     char host[256];
     int port;  // TCP; 0 = any
-    int fd;    // FD
+    int fd;    // FD; -1: `host` names it
 };
 
 // Parses one value. On -EINVAL *ret_why borrows a literal that completes "--bind 'x': ..." ("a port

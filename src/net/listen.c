@@ -131,6 +131,8 @@ bind_path(const struct bk_listen_options *options, struct bk_listener *listener)
         return -errno;
     listener->dev = st.st_dev;
     listener->ino = st.st_ino;
+    if (options->unix_chown && lchown(path, options->unix_uid, options->unix_gid) < 0)
+        return -errno;
     if ((st.st_mode & 0777) != mode && chmod(path, mode) < 0)
         return -errno;
     return 0;

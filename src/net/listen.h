@@ -15,15 +15,18 @@ struct bk_listen_options {
     int backlog;           // clamped to somaxconn by the caller
     bool reuse_port;
     unsigned unix_mode;    // 0660
+    bool unix_chown;       // a socket file gets this owner; (uid_t)-1, (gid_t)-1: as created
+    uid_t unix_uid;
+    gid_t unix_gid;
 };
 
 // Opens, binds and listens (or adopts fd://N: must be a listening stream socket). CLOEXEC and
 // O_NONBLOCK set, SO_REUSEADDR, TCP_NODELAY inherited by connections. A stale unix socket file
-// (connect refused) is replaced under a lock file; a live one is -EADDRINUSE. The caller may chown
-// a unix socket afterwards. Negative errno as the kernel gave it, and: what bk_bind_resolve returns
-// for names; -ENOTSOCK when at the unix path is something else than a socket, or N is none; for
-// fd://N -EPROTOTYPE (not a stream), -EINVAL (does not listen), -EAFNOSUPPORT. On failure nothing
-// is left behind, and fd://N is left open.
+// (connect refused) is replaced under a lock file; a live one is -EADDRINUSE. Negative errno as the
+// kernel gave it, and: what bk_bind_resolve returns for names; -ENOTSOCK when
+// at the unix path is something else than a socket, or N is none; for fd://N -EPROTOTYPE (not a
+// stream), -EINVAL (does not listen), -EAFNOSUPPORT. On failure nothing is left behind, and fd://N
+// is left open.
 int bk_listen_open(const struct bk_bind *bind, const struct bk_listen_options *options,
                    struct bk_listener *ret) BK_MUST_CHECK;
 // Closes; unlinks the unix path when `unlink_path` and the file is still ours.

@@ -261,7 +261,7 @@ bind_alone(struct bk_worker *worker, char *ret_why, size_t room)
     struct bk_listen_options options = {
         .backlog = worker->config->backlog < somaxconn ? (int)worker->config->backlog : somaxconn,
         .reuse_port = worker->config->reuse_port,
-        .unix_mode = 0660,
+        .unix_mode = (unsigned)strtoul(worker->config->socket_mode, NULL, 8),
     };
     for (unsigned i = 0; i < binds.count; i++) {
         const char *why = "bad address";

@@ -15,6 +15,7 @@ import termios
 from pathlib import Path
 
 import pytest
+from harness.procs import ROOT_IS_MEANT
 from harness.server import PRELOAD, PYTHON
 
 if sys.version_info >= (3, 11):
@@ -47,6 +48,7 @@ def here(tmp_path):
 
 def environment(extra=()):
     env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    env.update(ROOT_IS_MEANT)
     if PRELOAD:
         env.update(LD_PRELOAD=PRELOAD, ASAN_OPTIONS="detect_leaks=0")
     return dict(env, **dict(extra))
@@ -191,11 +193,11 @@ barkeep: error: --bind needs a value: --bind ADDR [option-value]
 $ barkeep --no-sendfile=1 app
 barkeep: error: --no-sendfile takes no value [option-value]
 
-$ barkeep --bind '' --bind [::1:80 --bind 'unix:' --bind fd://x app
+$ barkeep --bind '' --bind [::1:80 --bind 'unix:' --bind fd://3x app
 barkeep: error: --bind '': an address is missing [option-value]
 barkeep: error: --bind '[::1:80': the ']' after the IPv6 address is missing [option-value]
 barkeep: error: --bind 'unix:': a path is missing after unix: [option-value]
-barkeep: error: --bind 'fd://x': a file descriptor is a number, as in fd://3 [option-value]
+barkeep: error: --bind 'fd://3x': after fd:// comes a number, as in fd://3, or a socket's name from systemd [option-value]
 
 $ barkeep --bind https://127.0.0.1:8443 --bind uwsgi://:3031 app
 barkeep: error: --bind 'https://127.0.0.1:8443': https is not in this version yet, only http [scheme-unsupported]

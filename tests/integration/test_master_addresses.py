@@ -67,7 +67,7 @@ def test_unix_socket_without_permission():
         os.chmod(name, 0o755)
         master = Master(Path(name))
         (master.cwd / "run").mkdir()
-        master.launch(bind="unix:run/web.sock", user=65534, group=65534, extra_groups=[])
+        master.launch(bind="unix:run/web.sock", user=65534, group=65534, extra_groups=[], env={"BARKEEP_USER": ""})
         assert master.ended() == 1
     assert re.fullmatch(r"barkeep: error: cannot create unix:run/web\.sock: permission denied \[bind-permission\]\n"
                         r"  directory run is root:root 0755, this process is nobody:nogroup\n"
@@ -81,7 +81,7 @@ def test_privileged_port():
     with tempfile.TemporaryDirectory() as name:
         os.chmod(name, 0o755)
         master = Master(Path(name))
-        master.launch(bind="127.0.0.1:999", user=65534, group=65534, extra_groups=[])
+        master.launch(bind="127.0.0.1:999", user=65534, group=65534, extra_groups=[], env={"BARKEEP_USER": ""})
         assert master.ended() == 1
     assert master.err == (
         "barkeep: error: cannot listen on port 999 as user nobody: ports below 1024 need a capability [bind-privileged]\n"

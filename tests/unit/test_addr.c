@@ -70,14 +70,20 @@ TEST(unix_and_fd)
     good("unix:/My Files/x", BK_SCHEME_DEFAULT, BK_BIND_UNIX, "/My Files/x", 0);
     good("unix:@name", BK_SCHEME_DEFAULT, BK_BIND_ABSTRACT, "name", 0);
     good("unix:.@x", BK_SCHEME_DEFAULT, BK_BIND_UNIX, ".@x", 0);
+    good("fd://web", BK_SCHEME_DEFAULT, BK_BIND_FD, "web", -1);
+    good("http://fd://a-b.c@1", BK_SCHEME_HTTP, BK_BIND_FD, "a-b.c@1", -1);
     good("fd://0", BK_SCHEME_DEFAULT, BK_BIND_FD, "", 0);
     good("fd://2147483647", BK_SCHEME_DEFAULT, BK_BIND_FD, "", 2147483647);
     bad("unix:", "a path is missing after unix:");
     bad("unix://", "a path is missing after unix:");
     bad("unix:@", "a name is missing after unix:@");
-    bad("fd://", "a file descriptor is a number, as in fd://3");
-    bad("fd://-1", "a file descriptor is a number, as in fd://3");
-    bad("fd://2147483648", "a file descriptor is a number, as in fd://3");
+    static const char fd_why[] =
+        "after fd:// comes a number, as in fd://3, or a socket's name from systemd";
+    bad("fd://", fd_why);
+    bad("fd://we b", fd_why);
+    bad("fd://3web", fd_why);
+    bad("fd://-1", fd_why);
+    bad("fd://2147483648", fd_why);
     memset(long_path + 5, 'p', 107);
     good(long_path, BK_SCHEME_DEFAULT, BK_BIND_UNIX, long_path + 5, 0);
     long_path[5 + 107] = 'p';

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from . import procs
-from .procs import SLOW, until
+from .procs import ROOT_IS_MEANT, SLOW, until
 from .server import PRELOAD, PYTHON
 
 HERE = Path(__file__).resolve().parent.parent
@@ -52,14 +52,15 @@ class Master:
 
     def environment(self, **more):
         env = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        env.update(ROOT_IS_MEANT)
         if PRELOAD:
             env.update(ASAN_OPTIONS="detect_leaks=0:abort_on_error=1")
         env.update(FAKE_NOTES=str(self.notes_file), FAKE_SCRIPT=str(self.script_file), **more)
         return env
 
-    def launch(self, *options, app="fake:application", bind="127.0.0.1:0", env=None, cwd=None, **popen):
+    def launch(self, *options, app="fake:application", bind="127.0.0.1:0", env=None, cwd=None, before=(), **popen):
         self.notes_file.write_text("")
-        command = [self.package / "_bin" / "barkeep", *(["--bind", bind] if bind else []), *options, *([app] if app else [])]
+        command = [*before, self.package / "_bin" / "barkeep", *(["--bind", bind] if bind else []), *options, *([app] if app else [])]
         popen = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "start_new_session": True, **popen}
         self.process = subprocess.Popen([str(word) for word in command], cwd=cwd or self.cwd, env=self.environment(**(env or {})), **popen)
         for name, pipe in (("out", self.process.stdout), ("err", self.process.stderr)):

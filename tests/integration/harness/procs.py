@@ -8,6 +8,7 @@ from pathlib import Path
 
 # A sanitizer build on a shared two-core machine is this much slower than the developer's; multiplies every deadline.
 SLOW = float(os.environ.get("BARKEEP_TEST_SLOW", "1"))
+ROOT_IS_MEANT = {"BARKEEP_USER": "root"} if os.geteuid() == 0 else {}  # or each start says [root-user]
 
 
 def until(condition, seconds=10.0, what="the condition"):

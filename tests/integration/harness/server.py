@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from . import procs
-from .procs import SLOW, until
+from .procs import ROOT_IS_MEANT, SLOW, until
 from .wire import Conn, get, request
 
 PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
@@ -60,6 +60,7 @@ class Server:
 
     def environment(self, extra):
         kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR") if name in os.environ}
+        kept.update(ROOT_IS_MEANT)
         kept[self.marker.split("=")[0]] = self.marker.split("=")[1]
         if PRELOAD:
             kept.update(LD_PRELOAD=PRELOAD, PYTHONMALLOC="malloc", UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
