@@ -95,7 +95,8 @@ launch(const char *python, const char *const *flags, unsigned flag_count,
     if (pid == 0) {
         bk_child_reset_signals(surroundings->hangup_ignored);
         int null = open("/dev/null", O_RDONLY);
-        if (bk_privileges_apply(surroundings->privileges, 0) ||
+        const struct bk_privileges *privileges = surroundings->privileges;
+        if ((privileges && bk_privileges_apply(privileges, 0)) ||
             chdir(surroundings->worker_cwd) < 0 || dup2(null, 0) < 0 || dup2(ends[1], 1) < 0 ||
             dup2(ends[1], 2) < 0)
             _exit(126);

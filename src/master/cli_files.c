@@ -248,7 +248,7 @@ bk__cli_files_interpreter(struct bk__cli *read, struct bk_interpreter *ret,
     if (bk__cli_wrong_interpreter(read, config.venv, config.python))
         return false; // that is said later, by the checks
     config.env = (struct bk_text_list){0};
-    if (bk_surroundings_init(&surroundings, &config) < 0) {
+    if (bk_surroundings_init(&surroundings, &config, NULL) < 0) {
         read->out_of_memory = true;
         return false;
     }

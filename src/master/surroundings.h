@@ -12,7 +12,7 @@
 #include "master/privileges.h"
 
 struct bk_surroundings {
-    const struct bk_privileges *privileges;  // borrows: what children give up
+    const struct bk_privileges *privileges;  // borrows: what children give up; NULL: nothing
     char *cwd;         // owns: $PWD when it names the current directory, else getcwd()
     char *worker_cwd;  // owns: cwd with --chdir applied, absolute, not resolved
     char **envp;       // owns: the workers' environment
@@ -24,7 +24,7 @@ struct bk_surroundings {
     bool interrupt_ignored;  // so was SIGINT (a background job of a shell without job control)
 };
 
-// HOME, USER and LOGNAME of the environment are those of `privileges`, when it drops any.
+// HOME, USER and LOGNAME of the environment are those of `privileges`, when it drops any; NULL: none.
 int bk_surroundings_init(struct bk_surroundings *surroundings, const struct bk_config *config,
                          const struct bk_privileges *privileges) BK_MUST_CHECK;
 void bk_surroundings_release(struct bk_surroundings *surroundings);
