@@ -138,7 +138,8 @@ build_environment(struct bk_surroundings *surroundings, const struct bk_config *
             set_entry(envp, &count, pwd) < 0)
             return -ENOMEM;
     }
-    if (privileges && privileges->drop && privileges->name && name_user(envp, &count, privileges) < 0)
+    bool named = privileges && privileges->drop && privileges->name;
+    if (named && name_user(envp, &count, privileges) < 0)
         return -ENOMEM;
     for (unsigned i = 0; i < config->env.count; i++)
         if (set_entry(envp, &count, strdup(config->env.items[i])) < 0)
