@@ -13,7 +13,7 @@ from .worker import add_paths
 
 BIND_KEYS = {errno.EADDRINUSE: "bind-in-use", errno.EACCES: "bind-permission", errno.EADDRNOTAVAIL: "bind-address"}
 NOT_HERE = ("app", "chdir", "env", "python", "pythonpath", "startup_timeout", "venv", "workers", "name",
-            "reload", "reload_engine", "reload_extra_file", "touch_reload")
+            "reload", "reload_engine", "reload_extra_file", "touch_reload", "uwsgi_opt")
 
 
 def serve_here(native, arguments, tracer):
@@ -26,7 +26,7 @@ def serve_here(native, arguments, tracer):
     values = {key: value for key, value in settings.items() if key not in NOT_HERE and value not in ("", [])}
     try:
         enter(settings, arguments)
-        serve(loader.load(settings["app"]), values, began)
+        serve(load(settings), values, began)
     except loader.Problem as problem:
         return complain(problem.key, problem.what, *problem.lines)
     except ValueError as error:
@@ -92,6 +92,17 @@ def enter(settings, arguments):
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     add_paths("\n".join(settings.get("pythonpath") or ()))
+
+
+def load(settings):
+    if not settings.get("uwsgi_opt"):
+        return loader.load(settings["app"])
+    from . import uwsgi_shim
+    told = {**settings, "uwsgi_opt": "\n".join(settings["uwsgi_opt"])}
+    uwsgi_shim.install(lambda key: str(told.get(key, "")), 1)
+    loaded = loader.load(settings["app"])
+    uwsgi_shim.imported(loaded)
+    return loaded
 
 
 def complain(key, what, *lines):

@@ -14,7 +14,7 @@ from .words import environment, is_venv, python
 # Settings that are about processes, or about an application that is yet to be found.
 COMMAND_ONLY = ("chdir", "check_config", "env", "log_format", "log_syslog_facility", "log_syslog_prefix", "log_syslog_to",
                 "print_config", "python", "pythonpath", "reload", "reload_engine", "reload_extra_file", "startup_timeout",
-                "touch_reload", "venv")
+                "touch_reload", "uwsgi_opt", "venv")
 
 
 class Server:

@@ -80,6 +80,7 @@ def prepare(worker):
         set_path(worker)
     except OSError as error:
         fail(worker, "worker-boot", f"the current directory cannot be used: {error.strerror}")
+    install_uwsgi(worker)
 
 
 def attach_logs(level):
@@ -96,6 +97,13 @@ def set_path(worker):
     if here not in sys.path:
         sys.path.insert(0, here)
     add_paths(worker.setting("pythonpath"))
+
+
+def install_uwsgi(worker):
+    """The module `uwsgi`, when the settings came from uWSGI."""
+    if worker.setting("uwsgi_opt"):
+        from .uwsgi_shim import install
+        install(worker.setting, worker.number)
 
 
 def add_paths(setting):
@@ -170,6 +178,9 @@ def load(worker):
     try:
         classes.prepare(setting)
         loaded = loader.load(worker.setting("app"))
+        if "uwsgi" in sys.modules:
+            from .uwsgi_shim import imported as uwsgi_imported
+            uwsgi_imported(loaded)
         started = classes.start(worker, loaded, classes.choose(setting, loaded))
         if imported:
             imported.tell()

@@ -35,7 +35,12 @@ class Broken(Exception):
 def read(fd, kinds=QUESTION):
     """The records of a file, as tuples (kind, field, ...), without the end."""
     with open(fd, "rb") as file:
-        fields = iter(file.read().split(b"\0"))
+        return list(parse(file.read(), kinds))
+
+
+def parse(data, kinds=QUESTION):
+    """The same of what has been read."""
+    fields = iter(data.split(b"\0"))
     for field in fields:
         kind = field.decode()
         if kind == "end":
