@@ -13,7 +13,7 @@ JUST_ASKS = ("-h", "--help", "-v", "--version", "--check-config", "--print-confi
 def main():
     arguments = sys.argv[1:]
     tracer = active_tracer()
-    if tracer and not any(word in JUST_ASKS for word in arguments):
+    if tracer and not any(word in JUST_ASKS for word in arguments) and arguments[:1] not in (["migrate"], ["init"]):
         from .command import serve_here
         return serve_here([NATIVE, *invoker()], arguments, tracer)
     restore_hooks()

@@ -59,6 +59,10 @@ read_all(struct bk__cli *read)
         return bk__cli_print_version();
     if (read->command == BK__CLI_TABLE)
         return bk__cli_print_table(read);
+    if (read->command == BK__CLI_PYTHON) {
+        bk__cli_run_python(read);
+        return say_problems(read);
+    }
     bk__cli_read_gunicorn_arguments(read);
     bk__cli_read_files(read);
     bk__cli_read_environment(read);

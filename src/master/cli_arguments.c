@@ -24,6 +24,8 @@ bk__cli_read_arguments(struct bk__cli *read)
     read->origin = "command line";
     read_invoker(read);
     keep_arguments(read);
+    if (read->at < read->argc && bk__cli_is_python_command(read->argv[read->at]))
+        read->command = BK__CLI_PYTHON;
     read_words(read);
 }
 

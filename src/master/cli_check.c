@@ -39,7 +39,8 @@ bk__cli_check(struct bk__cli *read)
     if (read->config->reload_extra_file.count > 0 && !read->config->reload)
         bk__cli_problem(read, BK_KEY_RELOAD_FILES, "try: --touch-reload, which needs no --reload",
                         "--reload-extra-file does nothing without --reload");
-    if (!read->config->app && !read->config->print_config && !read->lost)
+    if (!read->config->app && !read->config->print_config && !read->lost &&
+        !read->file.failed)
         check_app(read);
 }
 

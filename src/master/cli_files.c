@@ -2,6 +2,7 @@
 // weaker than the command line and GUNICORN_CMD_ARGS, stronger than the environment. Without a file
 // no Python is started. Called by cli.c.
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #define TIME_LIMIT (20 * BK_SEC) // the process is told a second less, and says where it hangs
 
 static const char *kind_of(const char *name);
+static bool uwsgi_variables(const struct bk__cli *read);
 static bool is_there(struct bk__cli *read);
 
 void
@@ -52,7 +54,8 @@ bk__cli_read_files(struct bk__cli *read)
     bk_interpreter_release(&interpreter);
 }
 
-// -c, BARKEEP_CONFIG, ./barkeep.toml, ./gunicorn.conf.py: the first one there is.
+// -c, BARKEEP_CONFIG, ./barkeep.toml, ./gunicorn.conf.py: the first one there is. Then UWSGI_
+// variables, when they name an application.
 bool
 bk__cli_files_choose(struct bk__cli *read)
 {
@@ -73,6 +76,11 @@ bk__cli_files_choose(struct bk__cli *read)
     for (unsigned i = 0; i < BK_COUNT(found) && !name; i++)
         if (access(found[i], F_OK) == 0)
             name = found[i];
+    if (!name && uwsgi_variables(read)) {
+        read->file.kind = "uwsgi";
+        read->file.name = "";
+        return true;
+    }
     if (!name)
         return false;
     read->file.name = bk__cli_keep(read, name);
@@ -83,7 +91,23 @@ bk__cli_files_choose(struct bk__cli *read)
 const char *
 bk__cli_file_label(const struct bk__cli *read)
 {
-    return *read->file.name ? read->file.name : "--uwsgi";
+    return *read->file.name ? read->file.name : "uWSGI's settings";
+}
+
+// Whether it is uWSGI's variables that say what to serve, as in a container made for it. Beside an
+// application on the command line they mean nothing.
+static bool
+uwsgi_variables(const struct bk__cli *read)
+{
+    static const char *const names[] = {"UWSGI_INI",       "UWSGI_MODULE", "UWSGI_WSGI",
+                                        "UWSGI_WSGI_FILE", "UWSGI_FILE",   "UWSGI_MOUNT",
+                                        "UWSGI_YAML",      "UWSGI_YML",    "UWSGI_JSON"};
+    for (unsigned i = 0; i < BK_COUNT(names) && !read->config->app; i++) {
+        const char *value = bk__cli_environment(read, names[i]);
+        if (value && *value)
+            return true;
+    }
+    return false;
 }
 
 // Without a Python for those that are plainly missing. An ini file may be standard input or a URL.
@@ -126,7 +150,11 @@ kind_of(const char *name)
 bool
 bk__cli_is_settings_file(const char *word)
 {
-    return access(word, F_OK) == 0 && strcmp(kind_of(word), "gunicorn") != 0;
+    const char *section = strstr(word, ".ini:");
+    char path[PATH_MAX];
+
+    snprintf(path, sizeof path, "%.*s", section ? (int)(section - word) + 4 : PATH_MAX - 1, word);
+    return access(path, F_OK) == 0 && strcmp(kind_of(word), "gunicorn") != 0;
 }
 
 // ---- the question -------------------------------------------------------------------------------
@@ -281,6 +309,7 @@ bk__cli_files_take(struct bk__cli *read, const struct bk_settings_run *run, int 
     size_t at = 0;
     unsigned count;
 
+    read->file.failed = error < 0;
     if (error < 0)
         say_failed(read, error, status);
     while (error > 0 && bk_settings_next(run, &at, fields, &count))
@@ -382,6 +411,7 @@ take_problem(struct bk__cli *read, const struct bk_str *fields)
         info ? (enum bk_key)(info - bk_messages(&(unsigned){0})) : BK_KEY_CONFIG_FAILED;
     bool warning = bk_str_equal(fields[0], BK_STR("warning"));
 
+    read->file.failed = read->file.failed || !warning;
     bk__cli_problem_as(read, warning ? BK_LOG_WARNING : BK_LOG_CRITICAL, key, fields[3].at, "%s",
                        fields[2].at);
 }

@@ -30,13 +30,14 @@ struct bk__cli {
         const char *name;      // borrows cli; NULL: there is none
         const char *kind;      // "toml", "gunicorn", "uwsgi"
         bool ini;              // it was named by --ini
+        bool failed;           // it holds a mistake, or could not be read: what it does not say means nothing
     } file;                    // of settings
     char later[400];           // options of GUNICORN_CMD_ARGS that are not in this version
     struct bk__cli_problem problems[BK__CLI_PROBLEMS_MAX];
     unsigned problem_count;    // may be above the maximum: those are only counted
     bool lost;                 // an unknown option: it is not sure which words are values, so words are not counted
     bool out_of_memory;
-    enum { BK__CLI_SERVE, BK__CLI_HELP, BK__CLI_VERSION, BK__CLI_TABLE } command;
+    enum { BK__CLI_SERVE, BK__CLI_HELP, BK__CLI_VERSION, BK__CLI_TABLE, BK__CLI_PYTHON } command;
 };
 
 // cli.c
@@ -107,3 +108,9 @@ int bk__cli_print_help(void);
 int bk__cli_print_version(void);
 int bk__cli_print_table(const struct bk__cli *read);
 int bk__cli_print_config(const struct bk_config *config);
+
+// cli_python.c
+// Whether the first word is a command that Python carries out: "migrate", "init".
+bool bk__cli_is_python_command(const char *word);
+// Becomes that Python. Returns only when it cannot, which is noted.
+void bk__cli_run_python(struct bk__cli *read);
