@@ -126,7 +126,6 @@ def test_supervisor(init, write, tmp_path):
     path.write_text(f"[supervisord]\nlogfile={tmp_path}/s.log\npidfile={tmp_path}/s.pid\nchildlogdir={tmp_path}\n"
                     + text.replace("/var/log/", f"{tmp_path}/").replace("user=", ";user="))
     made = options.ServerOptions()
-    made.configfile = str(path)
     made.realize(args=["-c", str(path)])
     [group] = made.process_group_configs
     [program] = group.process_configs

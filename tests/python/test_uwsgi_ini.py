@@ -184,6 +184,34 @@ def test_comments_behind_values():
     assert [place for place, _ in read.notes] == ["a.ini line 6"]
 
 
+def test_any_text_is_read_or_refused():
+    """Random lines of what files are made of, and raw bytes."""
+    import random
+    from barkeep.config.uwsgi_ini import Reader, Trouble
+    from barkeep.config.uwsgi_options import Settings
+    parts = ["%", "(", ")", "$(", "@(", "%(", "%(a", "%d", "[uwsgi]", "[x]", "\n", "\n", "\n", " = ", "=", ";", "#", " # c", "if-env", "for", "endif", "a", "b",
+             "ini", "include", ":x", "a.ini", "processes", "http", "mount", "/", ":", "1", "99999999999999999999", "set", "log-format", "env", "A=1", "env = ",
+             "\t", "\r", "\\", "'", '"', "\xff", "\u2028", "module = ", "chdir = ", "socket = ", "home", "for-times = 3", "inherit = ", "true", "+ 1", "*"]
+    options = table()
+    for seed in range(120):
+        dice = random.Random(seed)
+        Path("a.ini").write_bytes(b"[uwsgi]\n" + "".join(dice.choice(parts) for _ in range(60)).encode()
+                                  + bytes(dice.randrange(seed % 2, 256) for _ in range(dice.choice((0, 20)))))
+        read = Reader({"A": "x"})
+        try:
+            read.read_file("a.ini")
+            read.finish()
+        except Trouble as trouble:
+            assert trouble.text
+            continue
+        Settings(read.settings, options, read.referred)
+
+
+def test_a_variable_of_several_lines():
+    made = settings("env = KEY=$(KEY)", environ={"KEY": "a\nb"})
+    assert made.meanings[0][1].kind == "changed" and "several lines" in made.meanings[0][1].text and not made.values
+
+
 # ---- YAML and JSON -----------------------------------------------------------------------------------------------------------------
 
 def read_other(name, text):
@@ -339,6 +367,9 @@ def test_the_uwsgi_protocol_is_refused_with_the_way_out():
     ("limit-as = 512", "rlimit", ["as=512M"]), ("prio = 5", "nice", "5"), ("chown-socket = www:www", "socket_owner", "www:www"),
     ("pidfile = /run/x.pid", "pid", "/run/x.pid"), ("safe-pidfile2 = /run/x.pid", "pid", "/run/x.pid"), ("chmod-socket = 664", "socket_mode", "664"), ("chmod-socket", "socket_mode", "666"), ("max-vars = 200", "limit_request_fields", "200"), ("procname-prefix = shop", "name", "shop"),
     ("log-format = %(addr) %(method) %(uri) %(status) %(msecs)", "access_logformat", "%(h)s %(m)s %(R)s %(s)s %(M)s"),
+    ('log-format = [%(ltime)] "%(uri)" [%(pid)]', "access_logformat", '%(t)s "%(R)s" [%(p)s]'),
+    ("log-x-forwarded-for = 1\nlog-format = %(addr)", "access_logformat", "%({x-forwarded-for}i)s"),
+    ("log-x-forwarded-for = 1", "access_logformat", '%({x-forwarded-for}i)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'),
     ('log-format = {"t": "%(var.HTTP_X_TRACE)", "u": "%(uid)"} 5%%', "access_logformat", '{"t": "%({x-trace}i)s", "u": "%({uid}e)s"} 5%%'),
 ])
 def test_becomes(text, key, value):
@@ -364,7 +395,7 @@ def test_true_already():
     ("attach-daemon = celery", "refused"), ("asyncio = 10", "refused"), ("add-header = X-A: b", "refused"), ("import = tasks", "refused"),
     ("paste = config:x.ini", "refused"), ("php-docroot = /x", "refused"), ("subscribe-to = x", "refused"), ("hook-post-app = print:x", "refused"),
     ("https = :443,a.crt", "refused"), ("fastcgi-socket = :1", "refused"),
-    ("cheaper = 2", "changed"), ("reload-mercy = 8", "changed"), ("lazy = true", "changed"), ("die-on-term = false", "changed"),
+    ("cheaper = 2", "changed"), ("cheaper-step = 2", "note"), ("reload-mercy = 8", "changed"), ("lazy = true", "changed"), ("die-on-term = false", "changed"),
     ("need-app = false", "changed"), ("log-maxsize = 100", "changed"), ("threads = true", "changed"),
     ("master = false", "changed"), ("log-4xx = true\ndisable-logging = true", "changed"), ("alarm-cheap = true", "changed"),
     ("log-format = %(rss)", "changed"), ("http-timeout = 60", "changed"), ("wsgi-file = a.py\nmodule = b", "changed"),

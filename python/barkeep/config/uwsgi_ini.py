@@ -61,6 +61,7 @@ class Reader:
     def __init__(self, environ=None):
         self.environ = os.environ if environ is None else environ
         self.settings = []
+        self.firsts = {}        # name: the first Setting of that name
         self.files = []         # that were read, for whoever watches them
         self.notes = []         # (place, text): what uWSGI does silently and nobody wants
         self.referred = set()   # names that a %(name) stands for
@@ -123,6 +124,8 @@ class Reader:
             raise Trouble(f"cannot read '{path}': {error.strerror}", place) from None
         if len(data) > longest:
             raise Trouble(f"'{path}' has more than {longest // 1024} KiB", place)
+        if b"\0" in data:
+            raise Trouble(f"'{path}' holds NUL bytes: it is no text", place)
         return data.decode("utf-8", "surrogateescape").removeprefix("\ufeff")
 
     # ---- ini -----------------------------------------------------------------------------------------------------------
@@ -234,7 +237,7 @@ class Reader:
         if value and len(value) > VALUE_MAX:
             raise Trouble(f"the value of {name} has more than {VALUE_MAX} characters", place)
         setting = Setting(name, value, place, comment=comment)
-        self.settings.append(setting)
+        self.keep(setting)
         test = LOGIC.get(name)
         setting.used = bool(name in READING or name in PLACEHOLDERS or name in ENDS or test)
         if name in OTHER_FORMATS:
@@ -250,13 +253,17 @@ class Reader:
                 raise Trouble(f"{name} inside {self.logic[1]}: uWSGI does not nest them", place)
             self.logic = (getattr(self, test[0])(*test[1:]), name, value or "")
 
+    def keep(self, setting):
+        self.settings.append(setting)
+        self.firsts.setdefault(setting.name, setting)
+
     def set_placeholder(self, name, text, place):
         key, equals, value = text.partition("=")
         if not equals:
             raise Trouble(f"{name} = {text}: wants NAME=VALUE", place)
         key = key.strip()
         setting = Setting(key, value, place)
-        self.settings.append(setting)
+        self.keep(setting)
         if name != "set":
             from .uwsgi_names import NAMES
             if key in NAMES:
@@ -333,10 +340,8 @@ class Reader:
     def first(self, name):
         """What %(name) stands for: the first setting of that name."""
         self.referred.add(name)
-        for setting in self.settings:
-            if setting.name == name:
-                return "true" if setting.value is None else setting.value
-        return None
+        setting = self.firsts.get(name)
+        return None if setting is None else "true" if setting.value is None else setting.value
 
     def placeholder(self, text):
         if " " not in text:

@@ -13,6 +13,7 @@ from .uwsgi_names import NAMES
 from .uwsgi_special import SPECIAL, finish
 
 FALSE = ("false", "off", "no", "0")
+NEAR_MAX = 30  # unknown names that near ones are looked for: it takes milliseconds
 
 # One option under several names.
 OTHER_NAMES = {
@@ -126,7 +127,6 @@ ALREADY = {
 
 # Not here, and only an operator notices: a warning.
 MISSING = {
-    "cheaper": "all workers run all the time",
     "cheap": "all workers run all the time",
     "idle": "all workers run all the time",
     "die-on-idle": "all workers run all the time",
@@ -180,7 +180,6 @@ MISSING = {
     "procname-master": "--name is shown in the titles of all processes",
     "procname-append": "--name is shown in the titles of all processes",
     "mule-reload-mercy": "there are no mules",
-    "log-x-forwarded-for": "the access log has %({x-forwarded-for}i)s, where --access-logformat asks for it",
     "log-route": "all lines go to one log; filter where it is read",
     "log-req-route": "all lines go to one log; filter where it is read",
     "log-filter": "all lines go to one log; filter where it is read",
@@ -194,7 +193,6 @@ MISSING = {
     "socket-sndbuf": "the kernel sizes socket buffers",
     "socket-rcvbuf": "the kernel sizes socket buffers",
     "chown-socket": "unix sockets belong to the user that starts Barkeep: start it as that user, or put nginx's user into its group",
-    "reload-mercy": "in uWSGI it did not concern workers either; worker-reload-mercy does, and is --graceful-timeout here",
     "no-default-app": "there is one application",
     "harakiri-queue-threshold": "--timeout always holds",
     "harakiri-graceful-signal": "no signal is sent to a request; its worker is replaced",
@@ -256,9 +254,15 @@ class Settings:
         self.is_root = os.geteuid() == 0 if is_root is None else is_root
         self.environ = os.environ if environ is None else environ
         self.values, self.app, self.meanings, self.defaults = {}, None, [], []
-        self.strict = self.true("strict")
+        self.by_name = {}
+        for line in lines:
+            if not line.used:
+                self.by_name.setdefault(plain(line.name), []).append(line)
+        self.strict, self.unknown = self.true("strict"), 0
         for line in lines:
             meaning = self.meaning_of(line)
+            if any("\n" in value for _, value in meaning.sets):
+                meaning = Meaning("changed", f"{line.name} is not taken: its value has several lines; set it where Barkeep is started")
             self.meanings.append((line, meaning))
             for key, value in meaning.sets:
                 self.set(key, value, line)
@@ -271,11 +275,11 @@ class Settings:
 
     def last(self, *names):
         """The line that counts, by its plain name; None."""
-        found = [line for line in self.lines if not line.used and plain(line.name) in names]
+        found = [line for name in names for line in self.by_name.get(name, ())[-1:]]
         return found[-1] if found else None
 
     def all(self, *names):
-        return [line for line in self.lines if not line.used and plain(line.name) in names]
+        return [line for name in names for line in self.by_name.get(name, ())]
 
     def true(self, name):
         line = self.last(name)
@@ -308,6 +312,8 @@ class Settings:
             return self.same(option, line)
         if name in ALREADY:
             return self.already(name, line)
+        if name.startswith("cheaper-"):
+            return Meaning("note", "belongs to cheaper")
         if name in MISSING:
             return Meaning("changed", f"{line.name} is not taken: {MISSING[name]}")
         for pattern, hint in REFUSED:
@@ -342,7 +348,8 @@ class Settings:
             return Meaning("placeholder")
         if line.place.startswith("environment"):
             return Meaning("placeholder")  # UWSGI_... of somebody else
-        near = self.near(line.name)
+        self.unknown += 1
+        near = self.near(line.name) if self.unknown <= NEAR_MAX else ""
         return Meaning("unknown", f"uWSGI has no option '{line.name}'" + ("" if self.strict else ", and ignores it"), detail=near)
 
     def near(self, name):

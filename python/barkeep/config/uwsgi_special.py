@@ -328,6 +328,30 @@ def reload_on_rss(settings, line, Meaning):
     return Meaning("same", option.name, [(option.key, f"{number(line.value)}M")])
 
 
+@special("cheaper")
+def cheaper(settings, line, Meaning):
+    if settings.table.by_uwsgi.get("cheaper") or not number(line.value):
+        return None
+    workers = settings.last("processes")
+    count = f"{number(workers.value)} workers" if workers and number(workers.value) else "workers"
+    return Meaning("changed", f"cheaper is not taken: all {count} run all the time")
+
+
+@special("reload-mercy")
+def reload_mercy(settings, line, Meaning):
+    return Meaning("changed", "reload-mercy is not taken: in uWSGI it does not concern workers; worker-reload-mercy does, and is "
+                              "--graceful-timeout here")
+
+
+@special("log-x-forwarded-for")
+def log_x_forwarded_for(settings, line, Meaning):
+    """Only for the line uWSGI writes by default, or %(addr) in a format."""
+    if not is_on(line) or not logs_requests(settings) or settings.last("log-format"):
+        return Meaning("already", "%(addr) of log-format shows it")
+    text = '%({x-forwarded-for}i)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s"'
+    return Meaning("same", "access-logformat", [("access_logformat", text)])
+
+
 @special("max-requests-delta", "max-worker-lifetime-delta")
 def delta(settings, line, Meaning):
     if settings.table.by_uwsgi.get(line.name):
@@ -512,6 +536,7 @@ def atoms(text, forwarded):
             if name.startswith("HTTP_"):
                 return f"%({{{name[5:].lower().replace('_', '-')}}}i)s"
         return f"%({{{name}}}e)s"  # uwsgi.set_logvar, or the environ
+    text = re.sub(r"\[(%\((?:l|c|f)?time\))\]", r"\1", text)  # %(t)s has the brackets
     text = re.sub(r"%(?!\([^()]*\))", "%%", text)
     return re.sub(r"%\(([^()]*)\)", one, text), lost
 
