@@ -82,6 +82,8 @@ def no_dependency(target, error):
     lines = exception_lines(error, last_only=True)
     if name.split(".")[0] in sys.stdlib_module_names:
         remedy = "another interpreter with --python PATH; this one was built without that part of the standard library"
+    elif name == "uwsgi":  # pip's package of that name holds no such module
+        remedy = "--uwsgi-opt NAME=VALUE, or the uwsgi.ini itself with --ini: then there is such a module, with the part of it that Barkeep has"
     elif is_venv():
         remedy = f"install it into {place}, or choose another environment with --venv DIR"
     else:

@@ -101,6 +101,11 @@ def test_missing_part_of_the_standard_library(explain, write, monkeypatch):
     assert explain("app")[1][-1].startswith("try: another interpreter with --python PATH")
 
 
+def test_the_module_uwsgi_is_not_to_be_installed(explain, write):
+    write("shop.py", "import uwsgi\n")
+    assert "--uwsgi-opt" in explain("shop")[-1][-1]
+
+
 def test_missing_module_of_the_application_itself_is_no_dependency(explain, write):
     write("shop/__init__.py")
     write("shop/wsgi.py", "import shop.viewz\n")
