@@ -76,7 +76,7 @@ if [ "$what" = matrix ]; then
     for version in $newer; do
         echo "== python $version"
         # A mirror's copy of testing may be some days old; signatures are checked all the same.
-        inside "apt-get update -q -o Acquire::Check-Valid-Until=false && apt-get install -q -y --no-install-recommends gcc libc6-dev zlib1g-dev python$version-venv python$version-dev" \
+        inside "apt-get update -q -o Acquire::Check-Valid-Until=false && apt-get install -q -y --no-install-recommends gcc libc6-dev zlib1g-dev libssl-dev python$version-venv python$version-dev" \
             >"$cache/apt.log" 2>&1 || { echo "python $version cannot be had"; continue; }
         inside "cd /barkeep && CI=true python$version tools/check.py interpreter" || failed="$failed $version"
     done

@@ -22,11 +22,12 @@ BELOW = {
     "config": ("base",),
     "stats": ("base",),
     "process": ("base",),
+    "certs": ("base", "loop", "net", "tls", "process"),
     "host": ("base", "proto"),
     "serve": ("base", "loop", "net", "tls", "proto", "host", "config", "stats"),
-    "worker": ("base", "loop", "net", "tls", "proto", "host", "config", "stats", "serve", "process"),
+    "worker": ("base", "loop", "net", "tls", "proto", "host", "config", "stats", "serve", "process", "certs"),
     "master": ("base", "loop", "net", "config", "stats", "process"),
-    "main": ("base", "loop", "net", "config", "stats", "process", "master"),  # files right in src/
+    "main": ("base", "loop", "net", "config", "stats", "process", "master", "tls", "certs"),  # files right in src/
     "hosts/cpython": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
     "hosts/null": ("base", "host", "worker/worker.h", "proto/message.h", "proto/headers.h"),
 }

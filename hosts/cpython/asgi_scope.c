@@ -3,6 +3,7 @@
 // extensions, state) is its own each time.
 #include "asgi.h"
 
+#include "secure.h"
 #include "proto/target.h"
 
 static PyObject *template_of(struct bkpy_host *host, const struct bk_call *call);
@@ -10,6 +11,7 @@ static int fill(struct bkpy_host *host, struct bk_exchange *x, const struct bk_c
                 PyObject *scope, bool *ret_mounted);
 static int put_target(struct bkpy_host *host, const struct bk_call *call, PyObject *scope);
 static int put_own(struct bkpy_host *host, const struct bk_call *call, PyObject *scope);
+static int put_secure(struct bkpy_host *host, struct bk_exchange *x, PyObject *scope);
 static int make_websocket(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
                           PyObject *scope);
 
@@ -52,6 +54,8 @@ bkpy_asgi_scope(struct bkpy_host *host, struct bk_exchange *x, const struct bk_c
         result = put_own(host, call, scope);
     if (bk_unlikely(call->websocket) && result == 0)
         result = make_websocket(host, x, call, scope);
+    if (bk_unlikely(call->https) && result == 0)
+        result = put_secure(host, x, scope);
     if (bk_unlikely(result))
         Py_CLEAR(scope);
     return scope;
@@ -261,6 +265,14 @@ put_own(struct bkpy_host *host, const struct bk_call *call, PyObject *scope)
     if (asgi->state)
         result |= put(scope, words[BKPY_ASGI_STATE], PyDict_Copy(asgi->state));
     return result;
+}
+
+static int
+put_secure(struct bkpy_host *host, struct bk_exchange *x, PyObject *scope)
+{
+    PyObject *extensions =
+        PyDict_GetItemWithError(scope, host->asgi->words[BKPY_ASGI_EXTENSIONS]); // borrowed
+    return extensions ? bkpy_secure_extension(x, extensions) : -1;
 }
 
 static int

@@ -4,14 +4,15 @@
 #include "environ.h"
 
 #include "bkpy_host.h"
+#include "secure.h"
 
 #include "proto/target.h"
 
 _Static_assert(BK_HEADER_COUNT <= 128, "the bitmap of seen fields has 128 bits");
 
 static PyObject *template_of(struct bkpy_host *host, const struct bk_call *call);
-static int fill(struct bkpy_host *host, const struct bk_call *call, struct bkpy_memo_slot *slot,
-                PyObject *dict);
+static int fill(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
+                struct bkpy_memo_slot *slot, PyObject *dict);
 static int put_target(struct bkpy_host *host, const struct bk_call *call, struct bk_str mount,
                       PyObject *dict);
 static int put_own(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
@@ -69,7 +70,7 @@ bkpy_environ_make(struct bkpy_host *host, struct bk_exchange *x, const struct bk
         PyObject *constants = template_of(host, call);
         dict = constants ? PyDict_Copy(constants) : NULL;
         if (dict)
-            result = fill(host, call, slot, dict);
+            result = fill(host, x, call, slot, dict);
     }
     if (bk_unlikely(!dict))
         return -1;
@@ -259,8 +260,8 @@ put_server(struct bkpy_host *host, const struct bk_call *call, PyObject *dict)
 }
 
 static int
-fill(struct bkpy_host *host, const struct bk_call *call, struct bkpy_memo_slot *slot,
-     PyObject *dict)
+fill(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call,
+     struct bkpy_memo_slot *slot, PyObject *dict)
 {
     const struct bk_head *head = call->head;
     PyObject **words = host->state->words;
@@ -277,6 +278,9 @@ fill(struct bkpy_host *host, const struct bk_call *call, struct bkpy_memo_slot *
         && put_server(host, call, dict) < 0)
         return -1;
     if ((head->flags & BK_HEAD_CHUNKED) && call->body_buffered && put_length(host, call, dict) < 0)
+        return -1;
+    if (bk_unlikely(bk_engine_listener(host->engine, call->listener)->https)
+        && bkpy_secure_environ(x, dict) < 0)
         return -1;
     if (given.at) {
         if (given.len && given.at[given.len - 1] == '/')
@@ -410,6 +414,9 @@ make_template(struct bkpy_host *host, const struct bk_listener_info *listener, b
         if (result == 0)
             result = put(dict, words[BKPY_WORD_SERVER_PORT], text_of(listener->server_port));
     }
+    // The connection's own TLS; what a proxy says is in wsgi.url_scheme alone, as under Gunicorn.
+    if (result == 0 && https && listener->https)
+        result = put(dict, words[BKPY_WORD_SECURE], Py_NewRef(words[BKPY_WORD_ON]));
     Py_XDECREF(version);
     if (result < 0)
         Py_CLEAR(dict);

@@ -216,6 +216,18 @@ bk_exchange_call(const struct bk_exchange *x)
     return &x->call;
 }
 
+struct bk_str
+bk_exchange_tls(const struct bk_exchange *x, enum bk_tls_fact which)
+{
+    return (struct bk_str){NULL, 0};
+}
+
+bool
+bk_exchange_tls_numbers(const struct bk_exchange *x, unsigned *ret_version, unsigned *ret_suite)
+{
+    return false;
+}
+
 size_t
 bk_exchange_peer(const struct bk_exchange *x, char out[46], unsigned *ret_port)
 {

@@ -17,7 +17,7 @@
     X(WSGI_INPUT_TERMINATED, "wsgi.input_terminated") X(WSGI_FILE_WRAPPER, "wsgi.file_wrapper") \
     X(WSGI_EARLY_HINTS, "wsgi.early_hints") X(REQUEST_ID, "barkeep.request_id") \
     X(HTTP10, "HTTP/1.0") X(HTTP11, "HTTP/1.1") X(CGI11, "CGI/1.1") X(HTTP, "http") X(HTTPS, "https") X(PORT80, "80") \
-    X(PORT443, "443") X(EMPTY, "") X(SLASH, "/") X(SOFTWARE, "barkeep/" BK_VERSION) X(LOCALHOST, "localhost") \
+    X(PORT443, "443") X(SECURE, "HTTPS") X(ON, "on") X(EMPTY, "") X(SLASH, "/") X(SOFTWARE, "barkeep/" BK_VERSION) X(LOCALHOST, "localhost") \
     X(CLOSE, "close") X(TELL, "tell") X(FILE, "file") X(RAW, "raw") \
     X(METHOD_OTHER, "?") X(METHOD_GET, "GET") X(METHOD_HEAD, "HEAD") X(METHOD_POST, "POST") X(METHOD_PUT, "PUT") \
     X(METHOD_DELETE, "DELETE") X(METHOD_OPTIONS, "OPTIONS") X(METHOD_PATCH, "PATCH") X(METHOD_CONNECT, "CONNECT") \

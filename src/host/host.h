@@ -113,6 +113,26 @@ size_t bk_exchange_peer(const struct bk_exchange *x, char out[46], unsigned *ret
 // The same of the client: behind trusted peers the last address of X-Forwarded-For that is not
 // trusted itself (its port is 0 when unknown), else the peer.
 size_t bk_exchange_client(const struct bk_exchange *x, char out[46], unsigned *ret_port);
+// What TLS knows of the connection; {NULL, 0} for what is not known, and without TLS. Valid until
+// commit.
+enum bk_tls_fact {
+    BK_TLS_PROTOCOL,            // "TLSv1.3"
+    BK_TLS_CIPHER,              // "TLS_AES_256_GCM_SHA384"
+    BK_TLS_SERVER_NAME,         // SNI, as the client sent it
+    BK_TLS_SERVER_CERTIFICATE,  // ours, PEM
+    BK_TLS_CLIENT_VERIFY,       // "NONE", "SUCCESS"; not known when no certificate is asked for
+    BK_TLS_CLIENT_SUBJECT,      // names as in RFC 2253, UTF-8
+    BK_TLS_CLIENT_ISSUER,
+    BK_TLS_CLIENT_SERIAL,  // hexadecimal
+    BK_TLS_CLIENT_FROM,    // "Nov 21 17:00:00 2026 GMT"
+    BK_TLS_CLIENT_UNTIL,
+    BK_TLS_CLIENT_CERTIFICATE,  // PEM
+    BK_TLS_CLIENT_CHAIN,        // PEM: the client's and the others it sent
+};
+struct bk_str bk_exchange_tls(const struct bk_exchange *x, enum bk_tls_fact which);
+// 0x0304 for TLS 1.3 and the cipher suite's number; false without TLS.
+bool bk_exchange_tls_numbers(const struct bk_exchange *x, unsigned *ret_version,
+                             unsigned *ret_suite);
 // Request id: the trusted peer's X-Request-ID or 16 hex digits made at the first call. Valid until
 // commit.
 struct bk_str bk_exchange_id(struct bk_exchange *x);

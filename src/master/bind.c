@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "master/certificates.h"
 #include "master/holder.h"
 #include "master/words.h"
 
@@ -140,10 +141,12 @@ bk_bind_describe_wanted(const struct bk_config *config, char *out, size_t room)
         const char *typed = nth_bind(config, i), *why;
         char text[TEXT_ROOM];
         struct bk_bind bind;
-        if (bk_bind_parse(bk_str_of(typed), &bind, &why) == 0)
+        if (bk_bind_parse(bk_str_of(typed), &bind, &why) == 0) {
+            bind.scheme = bk_certificates_scheme(config, bind.scheme);
             wanted_text(&bind, typed, text, sizeof text);
-        else
+        } else {
             snprintf(text, sizeof text, "%s", typed);
+        }
         len += (size_t)snprintf(out + len, room - len, "%s%s", i ? ", " : "", text);
     }
 }
@@ -168,9 +171,10 @@ open_one(struct bk_master_pool *pool, const char *text, int backlog)
         bk_master_fail(pool->master, BK_KEY_OPTION_VALUE, "", "--bind '%s': %s", text, why);
         return false;
     }
-    if (bind.scheme != BK_SCHEME_DEFAULT && bind.scheme != BK_SCHEME_HTTP) {
+    bind.scheme = bk_certificates_scheme(pool->config, bind.scheme);
+    if (bind.scheme != BK_SCHEME_HTTPS && bind.scheme != BK_SCHEME_HTTP) {
         bk_master_fail(pool->master, BK_KEY_SCHEME_UNSUPPORTED, "",
-                       "--bind '%s': only http is in this version", text);
+                       "--bind '%s': only http and https are in this version", text);
         return false;
     }
     if (bind.kind == BK_BIND_FD && bind.fd < 0)
@@ -336,7 +340,7 @@ wanted_text(const struct bk_bind *bind, const char *typed, char *out, size_t roo
     struct bk_addr addr = {0};
 
     if (bind->kind != BK_BIND_FD && bk_bind_resolve(bind, &addr) == 0)
-        bk_addr_text(out, room, BK_SCHEME_HTTP, &addr);
+        bk_addr_text(out, room, bind->scheme, &addr);
     else
         snprintf(out, room, "%s", typed);
 }

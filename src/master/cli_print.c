@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include "master/cli_internal.h"
+#include "master/engine_program.h"
+#include "process/channel.h"
 
 #include "base/banned.h"
 
@@ -125,6 +127,21 @@ print_wrapped(const char *text, unsigned indent, unsigned column, unsigned width
     printf("\n");
 }
 
+// They are in the other programs; asked, since what is loaded counts and not what was there when
+// this was built.
+static void
+print_libraries(void)
+{
+    static const char *const arguments[] = {"--versions", NULL};
+    char answer[400];
+    int error = bk_engine_program_run(arguments, environ, -1, answer, sizeof(answer));
+    struct bk_str version = bk_channel_field(bk_str_of(answer), "openssl");
+    if (error == 0 && version.len)
+        printf("  libraries: OpenSSL %.*s\n", (int)version.len, version.at);
+    else
+        printf("  libraries: unknown, barkeep-engine does not answer\n");
+}
+
 int
 bk__cli_print_version(void)
 {
@@ -143,9 +160,9 @@ bk__cli_print_version(void)
     printf("  libc: %s\n", has_name ? libc : "not glibc");
     if (uname(&kernel) == 0)
         printf("  kernel: %s %s %s\n", kernel.sysname, kernel.release, kernel.machine);
-    printf("  protocols: HTTP/1.1, HTTP/1.0\n");
+    printf("  protocols: HTTP/1.1, HTTP/1.0, TLS 1.3, TLS 1.2\n");
     printf("  interfaces: WSGI\n");
-    printf("  libraries: none\n");
+    print_libraries();
     return finish();
 }
 

@@ -23,6 +23,7 @@ static bool fine_outside_config(const struct value *v);
 static bool from_file(const char *origin);
 static bool fine_class(const struct value *v);
 static struct bk_str class_name(struct bk_str text);
+static struct bk_str demand(struct bk_str text);
 
 void
 bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *typed,
@@ -32,6 +33,8 @@ bk__cli_set(struct bk__cli *read, const struct bk_option *option, const char *ty
     const char *why = "";
     if (strcmp(option->key, "worker_class") == 0)
         v.text = class_name(value);
+    else if (strcmp(option->key, "cert_reqs") == 0)
+        v.text = demand(value);
     if (!fine_outside_config(&v))
         return;
     int error = bk_config_set(read->config, bk_str_of(option->key), v.text, origin, &why);
@@ -103,7 +106,6 @@ static bool
 fine_bind(const struct value *v, struct bk_str item)
 {
     static const char *const names[] = {
-        [BK_SCHEME_HTTPS] = "https",
         [BK_SCHEME_UWSGI] = "the uwsgi protocol",
         [BK_SCHEME_SCGI] = "SCGI",
     };
@@ -113,10 +115,12 @@ fine_bind(const struct value *v, struct bk_str item)
         bk__cli_refuse(v->read, v->option, v->typed, item, v->origin, BK_KEY_OPTION_VALUE, why);
         return false;
     }
-    if (bind.scheme == BK_SCHEME_DEFAULT || bind.scheme == BK_SCHEME_HTTP)
+    if (bind.scheme == BK_SCHEME_DEFAULT || bind.scheme == BK_SCHEME_HTTP ||
+        bind.scheme == BK_SCHEME_HTTPS)
         return true;
     char text[100];
-    snprintf(text, sizeof(text), "%s is not in this version yet, only http", names[bind.scheme]);
+    snprintf(text, sizeof(text), "%s is not in this version yet, only http and https",
+             names[bind.scheme]);
     bk__cli_refuse(v->read, v->option, v->typed, item, v->origin, BK_KEY_SCHEME_UNSUPPORTED, text);
     return false;
 }
@@ -162,6 +166,16 @@ class_name(struct bk_str text)
     for (unsigned i = 0; i < BK_COUNT(names); i++)
         if (bk_str_equal(bk_str_of(names[i].theirs), text))
             return bk_str_of(names[i].ours);
+    return text;
+}
+
+// --cert-reqs by the names of Python's ssl module, in any case: CERT_REQUIRED.
+static struct bk_str
+demand(struct bk_str text)
+{
+    text = bk_str_trim(text);
+    if (text.len > 5 && bk_str_equal_nocase((struct bk_str){text.at, 5}, BK_STR("CERT_")))
+        return (struct bk_str){text.at + 5, text.len - 5};
     return text;
 }
 

@@ -15,6 +15,7 @@
 #include "master/announce.h"
 #include "master/autoreload.h"
 #include "master/bind.h"
+#include "master/certificates.h"
 #include "master/child.h"
 #include "master/scale.h"
 #include "master/signals.h"
@@ -120,6 +121,8 @@ set_up(struct bk_master *master)
     if (!open_shared_memory(master, seats) || !open_journal(master) || !make_pool(master, wanted))
         return false;
     if (!start->bind_only && !find_interpreter(&master->pools[0]))
+        return false;
+    if (!start->bind_only && !bk_certificates_open(&master->pools[0]))
         return false;
     if (start->check_only)
         return true;
@@ -303,6 +306,7 @@ static void
 release_pool(struct bk_master_pool *pool)
 {
     bk_autoreload_close(pool);
+    bk_certificates_close(pool);
     bk_interpreter_release(&pool->interpreter);
     free(pool->seats);
 }

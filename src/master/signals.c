@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "master/certificates.h"
 #include "master/reap.h"
 #include "master/reload.h"
 #include "master/scale.h"
@@ -142,8 +143,10 @@ hangup(struct bk_master *master, const struct signalfd_siginfo *info)
         }
         return;
     }
-    for (unsigned i = 0; i < master->pool_count; i++)
+    for (unsigned i = 0; i < master->pool_count; i++) {
+        bk_certificates_refresh(&master->pools[i], true);
         bk_reload_begin(&master->pools[i], "SIGHUP", false);
+    }
 }
 
 // A shell that is hung up passes the signal on to its jobs with kill().

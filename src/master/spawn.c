@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "master/certificates.h"
 #include "master/child.h"
 #include "master/hear.h"
 #include "master/reap.h"
@@ -147,6 +148,8 @@ write_heritage(const struct plan *plan, int *ret_fd)
     if (rc == 0)
         rc = add_listeners(heritage, member->pool);
     if (rc == 0)
+        rc = bk_certificates_leave(member->pool, heritage);
+    if (rc == 0)
         rc = add_arguments(heritage, master->start);
     if (rc == 0)
         rc = bk_heritage_seal(heritage, ret_fd);
@@ -202,7 +205,8 @@ add_listeners(struct bk_heritage *heritage, const struct bk_master_pool *pool)
     for (unsigned i = 0; rc == 0 && i < pool->listener_count; i++) {
         const struct bk_listener *listener = &pool->listeners[i];
         bk_addr_text(address, sizeof address, listener->scheme, &listener->addr);
-        rc = bk_heritage_addf(heritage, BK_HERITAGE_LISTENER, "%d http %s", listener->fd, address);
+        rc = bk_heritage_addf(heritage, BK_HERITAGE_LISTENER, "%d %s %s", listener->fd,
+                              listener->scheme == BK_SCHEME_HTTPS ? "https" : "http", address);
     }
     return rc;
 }
@@ -278,6 +282,7 @@ keep_descriptors(const struct plan *plan)
     bk_child_keep(pool->master->scoreboard_fd);
     bk_child_keep(bk_logrings_fd(pool->master->rings));
     bk_child_keep(bk_logrings_wake_fd(pool->master->rings));
+    bk_certificates_keep(pool);
     for (unsigned i = 0; i < pool->listener_count; i++)
         bk_child_keep(pool->listeners[i].fd);
 }

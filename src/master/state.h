@@ -84,6 +84,7 @@ struct bk_master_pool {
     uint64_t failure_until;             // when it may be shown in full again
     struct bk_log_limit crashes;
     struct bk_reload reload;
+    struct bk_certificates *certificates;  // owns; NULL: no address is https
     struct bk_autoreload *autoreload;   // owns; NULL: no files are watched
     bool waiting;                       // the first import failed and --reload is on: until a file changes
     uint64_t starting;                  // monotonic ns: the first worker was started, or started anew

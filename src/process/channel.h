@@ -20,6 +20,7 @@ enum bk_message {
     BK_MESSAGE_QUIT,        // stop now
     BK_MESSAGE_LOG_LEVEL,   // level=...
     BK_MESSAGE_PING,        // for tests
+    BK_MESSAGE_BUNDLE,      // with a descriptor: certificates for connections to come, see bundle.h
 };
 
 #define BK_CHANNEL_MAX 65536  // bytes of one message
@@ -29,8 +30,12 @@ int bk_channel_pair(int ret_fds[2]) BK_MUST_CHECK;
 // Sends; text may be empty; cut at BK_CHANNEL_MAX. -EAGAIN when the peer does not read, -EPIPE when it is gone.
 // Never blocks, no SIGPIPE.
 int bk_channel_send(int fd, enum bk_message type, struct bk_str text);
+// The same with a descriptor, which stays the caller's; -1: none.
+int bk_channel_send_fd(int fd, enum bk_message type, struct bk_str text, int pass_fd);
 // Receives one message without blocking. The text is written to `buffer` (room bytes, NUL-terminated) and *ret_text.
 // > 0: the type; 0: the peer is gone; -EAGAIN: nothing there; -EPROTO: not a frame of ours.
 int bk_channel_receive(int fd, char *buffer, size_t room, struct bk_str *ret_text);
+// The same with the descriptor that came along (CLOEXEC, the caller's to close), -1 when there was none.
+int bk_channel_receive_fd(int fd, char *buffer, size_t room, struct bk_str *ret_text, int *ret_fd);
 // Value of `key` in the text, up to the end of its line; `text=` takes all the rest. Empty when absent.
 struct bk_str bk_channel_field(struct bk_str text, const char *key);

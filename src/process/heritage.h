@@ -22,6 +22,11 @@ enum bk_heritage_tag {
     BK_HERITAGE_MASTER,        // pid of the master
     BK_HERITAGE_ARGUMENT,      // one of the user's arguments: sys.argv, [0] first
     BK_HERITAGE_PATH,          // entry of sys.path that the invoker's bootstrap had added
+    BK_HERITAGE_BUNDLE,        // fd of certificates and keys, see bundle.h
+    BK_HERITAGE_KEYRING,       // fd of the keys of TLS session tickets
+    BK_HERITAGE_CERTIFICATE,   // in a bundle: name NUL PEM
+    BK_HERITAGE_KEY,           // in a bundle: name NUL PEM; both empty: it is in the certificate's file
+    BK_HERITAGE_CA,            // in a bundle: name NUL PEM
 };
 
 struct bk_heritage;  // being written, or read

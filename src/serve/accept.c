@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -105,6 +106,7 @@ bk_engine_add_listener(struct bk_engine *engine, const struct bk_listener *liste
     slot->info.https = listener->scheme == BK_SCHEME_HTTPS;
     bk_addr_text(slot->text, sizeof slot->text, listener->scheme, &listener->addr);
     slot->info.address = bk_str_of(slot->text);
+    snprintf(slot->hint, sizeof slot->hint, "this port speaks HTTPS: %s/", slot->text);
     accept->count++;
     return 0;
 }
@@ -204,7 +206,7 @@ out_of_descriptors(struct bk_engine *engine, struct bk_accept_listener *from, in
         close(accept->spare_fd);
         int fd = accept4(from->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
-            if (send(fd, busy, sizeof busy - 1, MSG_NOSIGNAL) < 0)
+            if (!from->info.https && send(fd, busy, sizeof busy - 1, MSG_NOSIGNAL) < 0)
                 errno = 0;  // it is refused either way
             close(fd);
         }

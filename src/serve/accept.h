@@ -18,6 +18,7 @@ struct bk_accept_listener {
     char name[INET6_ADDRSTRLEN + 108];
     char port[8];
     char text[160];  // as bk_addr_text
+    char hint[200];  // https: what a client that speaks plain HTTP is told
 };
 
 struct bk_accept {

@@ -49,8 +49,14 @@ bk__conn_new(struct bk_engine *engine, int fd, const struct bk_addr *peer, unsig
         conn->peer.family = AF_UNIX;
     }
     conn->trusted = bk_nets_contain(&engine->trusted, peer);
-    int error = bk_loop_add(&engine->loop, &conn->watch, EPOLLIN | EPOLLRDHUP | EPOLLET);
+    int error = 0;
+    if (bk_unlikely(engine->accept.listeners[listener].info.https))
+        error = bk__handshake_begin(conn);
+    if (error == 0)
+        error = bk_loop_add(&engine->loop, &conn->watch, EPOLLIN | EPOLLRDHUP | EPOLLET);
     if (error < 0) {
+        conn->stream.fd = -1;  // the caller's
+        conn->stream.ops->close(&conn->stream);
         free(conn);
         return error;
     }
@@ -59,7 +65,7 @@ bk__conn_new(struct bk_engine *engine, int fd, const struct bk_addr *peer, unsig
     atomic_store_explicit(&engine->slot->connections, engine->conn_count, memory_order_relaxed);
     // The first request has the head's time from the start: a connection that never speaks is not
     // kept for minutes.
-    bk__conn_set_step(conn, BK_STEP_HEAD);
+    bk__conn_set_step(conn, conn->secure ? BK_STEP_HANDSHAKE : BK_STEP_HEAD);
     return 0;
 }
 
@@ -104,8 +110,10 @@ bk__conn_next(struct bk_conn *conn, enum bk_conn_end end)
     conn->exchange = NULL;
     if (conn->dead)
         return;
-    if (end == BK_CONN_CLOSE ||
-        (end == BK_CONN_LINGER && conn->stream.ops->shut_write(&conn->stream) < 0)) {
+    if (end == BK_CONN_CLOSE && bk_unlikely(conn->secure))
+        conn->stream.ops->goodbye(&conn->stream);
+    if (end == BK_CONN_CLOSE || end == BK_CONN_CUT ||
+        (end == BK_CONN_LINGER && bk__conn_shut(conn) < 0)) {
         bk__conn_close(conn);
         return;
     }
@@ -128,6 +136,17 @@ bk__conn_next(struct bk_conn *conn, enum bk_conn_end end)
         bk__conn_later(conn);
     else if (conn->in)
         bk__receive_drop(conn);
+}
+
+int
+bk__conn_shut(struct bk_conn *conn)
+{
+    int error = conn->stream.ops->shut_write(&conn->stream);
+    conn->shut_due = error == -EAGAIN;
+    if (!conn->shut_due)
+        return error;
+    bk__conn_watch_out(conn);
+    return 0;
 }
 
 static void
@@ -192,7 +211,9 @@ step_timeout(const struct bk_conn *conn)
     const struct bk_config *config = conn->engine->config;
     switch ((enum bk_step)conn->step) {
     case BK_STEP_IDLE:
-        return config->keep_alive;
+        return bk_unlikely(conn->secure) ? conn->engine->tls_keep_alive : config->keep_alive;
+    case BK_STEP_HANDSHAKE:
+        return config->tls_handshake_timeout;
     case BK_STEP_HEAD:
         return config->header_timeout;
     case BK_STEP_BODY:
@@ -259,6 +280,9 @@ on_timer(struct bk_timer *timer)
             return;
         }
         break;
+    case BK_STEP_HANDSHAKE:
+        bk_count(&counters->timeouts_handshake, 1);
+        break;
     case BK_STEP_SEND:
         bk_count(&counters->timeouts_write, 1);
         break;
@@ -299,7 +323,7 @@ bk__conn_drain_all(struct bk_engine *engine)
             hurry(conn, engine->idle_until);
         else if (conn->step == BK_STEP_IDLE)
             bk__conn_next(conn, BK_CONN_CLOSE);
-        else if (conn->step == BK_STEP_HEAD)
+        else if (conn->step == BK_STEP_HEAD || conn->step == BK_STEP_HANDSHAKE)
             hurry(conn, engine->loop.now + DRAIN_SILENCE);
     }
 }

@@ -49,6 +49,8 @@ struct bk_conn {
     bool request_done : 1;  // the codec said END for the current exchange
     bool job : 1;           // an offload job uses the fd: do not close
     bool dead : 1;          // closed, waits for the end of the turn
+    bool secure : 1;        // TLS
+    bool shut_due : 1;      // lingering, and our end could not be sent yet
     struct bk_doomed doomed;
 };
 
@@ -61,8 +63,11 @@ enum bk_conn_end {
     BK_CONN_SKIP,    // throw away the rest of the request body first
     BK_CONN_LINGER,  // send our FIN, read until the peer's
     BK_CONN_CLOSE,   // nothing of the peer is unread: close at once
+    BK_CONN_CUT,     // close, and let the peer see that something is missing
 };
 void bk__conn_next(struct bk_conn *conn, enum bk_conn_end end);
+// Sends our end, at once or when there is room for it; negative errno: the stream is dead.
+int bk__conn_shut(struct bk_conn *conn) BK_MUST_CHECK;
 // The peer's fault: answers with the status (a streaming application learns it by its read instead)
 // and closes. Needs conn->exchange. The connection may be dead afterwards.
 void bk__conn_refuse(struct bk_conn *conn, const struct bk_fault *fault);
@@ -78,6 +83,10 @@ void bk__conn_set_step(struct bk_conn *conn, enum bk_step step);
 void bk__conn_touch(struct bk_conn *conn);
 // Adds EPOLLOUT to what is watched.
 void bk__conn_watch_out(struct bk_conn *conn);
+// handshake.c: makes a new connection of an https listener a TLS one; negative errno.
+int bk__handshake_begin(struct bk_conn *conn) BK_MUST_CHECK;
+// Goes on with it. The connection may be dead afterwards.
+void bk__handshake(struct bk_conn *conn);
 // End of the engine: closes everything.
 void bk__conn_close_all(struct bk_engine *engine);
 // Drain: closes connections between requests; the others close after their answer.

@@ -12,6 +12,7 @@
 #include "base/panic.h"
 #include "serve/receive.h"
 
+#define TLS_KEEP_ALIVE (75 * BK_SEC)  // clients of https are people, not proxies, unless told
 #define YIELD_IDLE (2 * BK_SEC)  // for the next request of a client that does not know yet
 
 static void look_at_pending(struct bk_engine *engine);
@@ -265,6 +266,8 @@ init_parts(struct bk_engine *engine, const struct bk_config *config, struct bk_s
         break;
     }
     bk__guard_init(&engine->guard, config);
+    bool chosen = strcmp(bk_config_origin(config, "keep_alive"), "default") != 0;
+    engine->tls_keep_alive = chosen ? config->keep_alive : TLS_KEEP_ALIVE;
     int error = bk_access_log_init(&engine->access, config, &why);
     if (error < 0)
         return error;
@@ -296,6 +299,8 @@ bk_engine_free(struct bk_engine *engine)
     bk_offload_free(engine->offload);
     bk__accept_release(engine);
     bk_access_log_release(&engine->access);
+    bk_tls_unref(engine->tls);
+    bk_tls_unref(engine->tls_next);
     bk_nets_release(&engine->trusted);
     for (unsigned i = 0; i < engine->slab_count; i++)
         free(engine->slabs[i]);

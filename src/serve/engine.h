@@ -19,6 +19,7 @@
 #include "serve/exchange.h"
 #include "serve/guard.h"
 #include "stats/stats_segment.h"
+#include "tls/tls.h"
 
 #define BK_SCRATCH_SIZE (128 * 1024)
 #define BK_SLAB_SIZE 32
@@ -84,6 +85,12 @@ struct bk_engine {
     bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
     uint64_t id_secret[2];  // request ids
+
+    struct bk_tls *tls;                // ref: certificates for new connections; NULL without https
+    struct bk_tls *_Atomic tls_next;   // ref: takes its place at the next one
+    uint64_t tls_keep_alive;           // --keep-alive of https listeners, ns
+    uint64_t handshake_turn;           // loop.now of the turn that `handshakes` counts
+    unsigned handshakes;
     char *scratch;         // owns: BK_SCRATCH_SIZE bytes to receive bodies into
 };
 
@@ -95,6 +102,8 @@ void bk_engine_free(struct bk_engine *engine);
 // Takes over the fd. The engine does not accept before bk_engine_open.
 int bk_engine_add_listener(struct bk_engine *engine,
                            const struct bk_listener *listener) BK_MUST_CHECK;
+// Any thread: certificates for the connections to come; takes over the reference.
+void bk_engine_set_tls(struct bk_engine *engine, struct bk_tls *tls);
 // Starts accepting.
 int bk_engine_open(struct bk_engine *engine) BK_MUST_CHECK;
 // Any thread, also signal handlers: asks for one of them; going back is not possible.

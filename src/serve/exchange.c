@@ -107,6 +107,9 @@ bk__exchange_free(struct bk_exchange *x)
     if (bk_unlikely(x->ws))
         bk__to_ws_free(x->ws);
     x->ws = NULL;
+    if (bk_unlikely(x->tls))
+        bk_tls_facts_unref(x->tls);
+    x->tls = NULL;
     bk_arena_release(&x->arena);
     give_back_block(x);
     x->conn = NULL;

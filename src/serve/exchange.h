@@ -15,6 +15,7 @@
 
 struct bk_conn;
 struct bk_engine;
+struct bk_tls_facts;
 struct bk_ws;
 
 enum bk_exchange_state {
@@ -80,6 +81,7 @@ struct bk_exchange {
         uint16_t family, port;
         unsigned char bytes[16];
     } peer;
+    struct bk_tls_facts *tls;  // ref: of a TLS connection, else NULL
     struct bk_ws *ws;  // owns: the WebSocket session, NULL before bk_ws_accept
     const char *key;  // [key] of a refusal or failure, a literal
     const char *why;  // reason for the log, a literal

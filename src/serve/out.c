@@ -170,6 +170,21 @@ bk__out_file(struct bk_exchange *x, int fd, off_t offset, uint64_t len)
     return 0;
 }
 
+int
+bk__out_read(struct bk_exchange *x, char *block, size_t len)
+{
+    struct bk_part *file = x->out.first, *part = new_part(x, BK_PART_BYTES);
+    if (!part)
+        return -ENOMEM;
+    part->at = part->token = block;
+    part->len = len;
+    part->next = file;
+    file->offset += (off_t)len;
+    file->len -= len;
+    x->out.first = part;
+    return 0;
+}
+
 void
 bk__out_consume(struct bk_exchange *x, size_t sent)
 {

@@ -52,6 +52,9 @@ int bk__out_give(struct bk_exchange *x, char *block, size_t len) BK_MUST_CHECK;
 // Lent until released; -ENOMEM (nothing taken then).
 int bk__out_lend(struct bk_exchange *x, const void *data, size_t len, void *token);
 int bk__out_file(struct bk_exchange *x, int fd, off_t offset, uint64_t len);
+// The first part is a file: `len` bytes of it were read into the malloc'ed `block`, which is taken
+// over and sent in their place. -ENOMEM (not taken then).
+int bk__out_read(struct bk_exchange *x, char *block, size_t len) BK_MUST_CHECK;
 // `sent` bytes of the first part(s) are gone: frees what is done.
 void bk__out_consume(struct bk_exchange *x, size_t sent);
 // Drops everything (tokens are released, files closed).

@@ -30,6 +30,8 @@ bk__receive(struct bk_conn *conn)
         read_linger(conn);
     else if (conn->step == BK_STEP_SOCKET)
         bk__to_ws_receive(conn);
+    else if (bk_unlikely(conn->step == BK_STEP_HANDSHAKE))
+        bk__handshake(conn);
     else if (conn->skipping)
         skip_body(conn);
     else if (!conn->exchange)
@@ -124,7 +126,7 @@ read_head(struct bk_conn *conn)
         ssize_t n = conn->stream.ops->read(&conn->stream, conn->in + conn->in_len, room);
         if (n > 0) {
             conn->in_len += (uint32_t)n;
-            conn->readable = (size_t)n == room || conn->eof;
+            conn->readable = (size_t)n == room || conn->eof || conn->stream.ended;
             bk_count(&engine->counters->bytes_in, (uint64_t)n);
             continue;
         }
@@ -183,6 +185,8 @@ start_exchange(struct bk_conn *conn, struct bk_exchange *x)
 {
     struct bk_fault fault = {0};
     conn->request_done = false;
+    if (bk_unlikely(conn->secure))
+        x->tls = bk_tls_facts(&conn->stream);
     if (bk__guard_check(x, &fault) < 0 || bk__to_ws_check(x, &fault) < 0) {
         bk__conn_refuse(conn, &fault);
         return 0;
@@ -272,7 +276,7 @@ bk__receive_scratch(struct bk_conn *conn, int reads)
         return -EAGAIN;
     }
     ssize_t n = conn->stream.ops->read(&conn->stream, engine->scratch, BK_SCRATCH_SIZE);
-    conn->readable = n == BK_SCRATCH_SIZE || (n > 0 && conn->eof);
+    conn->readable = n == BK_SCRATCH_SIZE || (n > 0 && (conn->eof || conn->stream.ended));
     if (n > 0)
         bk_count(&engine->counters->bytes_in, (uint64_t)n);
     return n;
@@ -389,7 +393,8 @@ skip_body(struct bk_conn *conn)
         if (!conn->readable || make_room(conn) < 0)
             return;
         ssize_t n = conn->stream.ops->read(&conn->stream, conn->in, conn->in_size);
-        conn->readable = n == (ssize_t)conn->in_size || (n > 0 && conn->eof);
+        conn->readable =
+            n == (ssize_t)conn->in_size || (n > 0 && (conn->eof || conn->stream.ended));
         if (n <= 0) {
             if (n != -EAGAIN)
                 bk__conn_close(conn);
@@ -406,6 +411,12 @@ static void
 read_linger(struct bk_conn *conn)
 {
     struct bk_engine *engine = conn->engine;
+    if (bk_unlikely(conn->shut_due)) {
+        if (bk__conn_shut(conn) < 0)
+            bk__conn_close(conn);
+        if (conn->shut_due || conn->dead)
+            return;
+    }
     for (int reads = 0; reads < READS_PER_TURN; reads++) {
         ssize_t n = conn->stream.ops->read(&conn->stream, engine->scratch, BK_SCRATCH_SIZE);
         if (n == -EAGAIN)

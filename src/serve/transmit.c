@@ -12,6 +12,7 @@
 #define PARTS_PER_WRITE 16
 #define FILE_PIECE (512 * 1024)
 #define COPY_PIECE (32 * 1024)
+#define READ_PIECE (256 * 1024)
 // Of a request body the application did not read: so much is read and dropped to keep the
 // connection.
 #define UNREAD_MAX (64 * 1024)
@@ -152,6 +153,7 @@ struct file_job {
     off_t offset;
     size_t len;
     ssize_t sent;
+    char *bytes;  // owns: what was read for a stream of one thread, which the loop then sends
 };
 
 // Are the first and last byte of the piece in the page cache?
@@ -185,7 +187,29 @@ static void
 send_file_piece(struct bk_job *job)
 {
     struct file_job *file = BK_OUTER(job, struct file_job, job);
-    file->sent = move_piece(file->conn, file->fd, &file->offset, file->len);
+    if (!file->conn->stream.ops->one_thread) {
+        file->sent = move_piece(file->conn, file->fd, &file->offset, file->len);
+        return;
+    }
+    file->len = file->len < READ_PIECE ? file->len : READ_PIECE;
+    file->bytes = malloc(file->len);
+    file->sent = file->bytes ? pread(file->fd, file->bytes, file->len, file->offset) : -ENOMEM;
+    if (file->sent < 0 && file->bytes)
+        file->sent = -errno;
+    else if (file->sent == 0)
+        file->sent = -EIO;
+}
+
+// Bytes read for a stream of one thread take the place of their part of the file. Frees the job.
+static int
+queue_piece(struct bk_exchange *x, struct file_job *file)
+{
+    int error = file->sent < 0 ? (int)file->sent
+                               : bk__out_read(x, file->bytes, (size_t)file->sent);
+    if (error < 0)
+        free(file->bytes);
+    free(file);
+    return error;
 }
 
 static void
@@ -195,16 +219,24 @@ sent_file_piece(struct bk_job *job)
     struct bk_conn *conn = file->conn;
     struct bk_exchange *x = conn->exchange;
     ssize_t sent = file->sent;
+    bool read_only = file->bytes;
     close(file->fd);
-    free(file);
     conn->job = false;
+    if (read_only && x && x->out.first) {
+        sent = queue_piece(x, file);
+    } else {
+        free(file->bytes);
+        free(file);
+    }
     if (conn->dead) {
         bk__conn_finish_close(conn);  // it was put off until now
         return;
     }
     if (!x || !x->out.first)
         return;
-    if (sent > 0) {
+    if (read_only && sent == 0) {
+        bk__exchange_stir(x);
+    } else if (sent > 0) {
         x->sent += (uint64_t)sent;
         bk_count(&x->engine->counters->bytes_out, (uint64_t)sent);
         x->out.first->offset += sent;

@@ -25,7 +25,7 @@ connection_end(const struct bk_exchange *x)
 {
     const struct bk_conn *conn = x->conn;
     if (x->answer.failed)
-        return BK_CONN_CLOSE;  // the client must see the cut, not a clean end
+        return BK_CONN_CUT;  // the client must see the cut, not a clean end
     if (!x->answer.close && !conn->closing) {
         if (bk_likely(conn->request_done))
             return BK_CONN_KEEP;

@@ -13,11 +13,13 @@
 #include "base/log.h"
 #include "process/channel.h"
 #include "serve/engine.h"
+#include "worker/certificates.h"
 
 struct bk_orders {
     pthread_t thread;
     struct bk_engine *engine;        // borrows
     const struct bk_config *config;  // borrows
+    const struct bk_keyring *keyring;  // borrows; may be NULL
     int channel_fd;                  // borrows
     int stop_fd;                     // owns: eventfd that ends the thread
 };
@@ -27,14 +29,15 @@ static bool obey_message(struct bk_orders *orders);
 static void orphaned(struct bk_orders *orders);
 
 int
-bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int channel_fd,
-                struct bk_orders **ret)
+bk_orders_start(struct bk_engine *engine, const struct bk_config *config,
+                const struct bk_keyring *keyring, int channel_fd, struct bk_orders **ret)
 {
     struct bk_orders *orders = calloc(1, sizeof *orders);
     if (!orders)
         return -ENOMEM;
     *orders = (struct bk_orders){.engine = engine,
                                  .config = config,
+                                 .keyring = keyring,
                                  .channel_fd = channel_fd,
                                  .stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
     sigset_t all, before;
@@ -42,7 +45,7 @@ bk_orders_start(struct bk_engine *engine, const struct bk_config *config, int ch
     pthread_sigmask(SIG_SETMASK, &all, &before);
     pthread_attr_t attributes;
     pthread_attr_init(&attributes);
-    pthread_attr_setstacksize(&attributes, 128 * 1024);
+    pthread_attr_setstacksize(&attributes, 256 * 1024);
     int error = orders->stop_fd < 0
                     ? errno
                     : pthread_create(&orders->thread, &attributes, listen_to_master, orders);
@@ -100,7 +103,12 @@ obey_message(struct bk_orders *orders)
 {
     char buffer[4096];
     struct bk_str text;
-    int type = bk_channel_receive(orders->channel_fd, buffer, sizeof buffer, &text);
+    int passed;
+    int type = bk_channel_receive_fd(orders->channel_fd, buffer, sizeof buffer, &text, &passed);
+    if (type == BK_MESSAGE_BUNDLE && passed >= 0)
+        bk_certificates_renew(orders->engine, orders->keyring, passed);
+    else if (passed >= 0)
+        close(passed);
     if (type == -EAGAIN || type == -EINTR)
         return true;
     if (type <= 0)

@@ -17,6 +17,7 @@
 #include "process/logring.h"
 #include "serve/engine.h"
 #include "worker/alone_log.h"
+#include "worker/certificates.h"
 #include "worker/orders.h"
 #include "worker/watcher.h"
 
@@ -31,6 +32,7 @@ struct bk_worker {
     struct bk_orders *orders;      // owns; NULL when alone
     struct bk_watcher *watcher;    // owns; NULL before bk_worker_threads
     struct bk_engine *engine;      // owns
+    struct bk_keyring *keyring;    // owns; NULL without TLS or a master
     struct bk_alone_log alone_log;
     pthread_mutex_t log_lock;
     unsigned ring, number;
@@ -58,9 +60,11 @@ bk_worker_inherit(int heritage_fd, struct bk_worker **ret, char *ret_why, size_t
     if (error == 0 && (error = read_settings(worker)) == 0 && (error = open_shared(worker)) == 0 &&
         (error = bk_engine_new(worker->config, worker->segment, worker->slot, &worker->engine)) ==
             0 &&
-        (error = take_listeners(worker)) == 0)
-        error =
-            bk_orders_start(worker->engine, worker->config, worker->channel_fd, &worker->orders);
+        (error = take_listeners(worker)) == 0 &&
+        (error = bk_certificates_inherit(worker->engine, worker->heritage, &worker->keyring,
+                                         ret_why, why_room)) == 0)
+        error = bk_orders_start(worker->engine, worker->config, worker->keyring,
+                                worker->channel_fd, &worker->orders);
     if (error < 0) {
         if (!*ret_why)
             snprintf(ret_why, why_room, "the master's heritage cannot be used: %s",
@@ -268,10 +272,15 @@ bind_alone(struct bk_worker *worker, char *ret_why, size_t room)
         struct bk_bind bind;
         struct bk_listener listener;
         int error = bk_bind_parse(bk_str_of(binds.items[i]), &bind, &why);
-        if (error == 0 && bind.scheme != BK_SCHEME_DEFAULT && bind.scheme != BK_SCHEME_HTTP) {
+        bind.scheme = error == 0 ? bk_certificates_scheme(worker->config, bind.scheme)
+                                 : BK_SCHEME_DEFAULT;
+        if (error == 0 && bind.scheme != BK_SCHEME_HTTPS && bind.scheme != BK_SCHEME_HTTP) {
             error = -EPROTONOSUPPORT;
-            why = "only plain http is served in this version";
+            why = "only http and https are served in this version";
         }
+        if (error == 0 && bind.scheme == BK_SCHEME_HTTPS && !worker->engine->tls_next &&
+            (error = bk_certificates_alone(worker->engine, worker->config, ret_why, room)) < 0)
+            return error;
         if (error == 0 && (error = bk_listen_open(&bind, &options, &listener)) < 0)
             why = error == -EADDRINUSE ? "the address is taken" : bk_err_name(-error);
         if (error == 0 && (error = bk_engine_add_listener(worker->engine, &listener)) < 0)
@@ -293,6 +302,7 @@ bk_worker_free(struct bk_worker *worker)
     bk_watcher_stop(worker->watcher);
     bk_orders_stop(worker->orders);
     bk_engine_free(worker->engine);
+    bk_keyring_free(worker->keyring);
     bk_log_to(NULL, NULL);
     if (worker->logs_alone)
         bk_alone_log_close(&worker->alone_log);

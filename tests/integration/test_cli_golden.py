@@ -199,9 +199,11 @@ barkeep: error: --bind '[::1:80': the ']' after the IPv6 address is missing [opt
 barkeep: error: --bind 'unix:': a path is missing after unix: [option-value]
 barkeep: error: --bind 'fd://3x': after fd:// comes a number, as in fd://3, or a socket's name from systemd [option-value]
 
-$ barkeep --bind https://127.0.0.1:8443 --bind uwsgi://:3031 app
-barkeep: error: --bind 'https://127.0.0.1:8443': https is not in this version yet, only http [scheme-unsupported]
-barkeep: error: --bind 'uwsgi://:3031': the uwsgi protocol is not in this version yet, only http [scheme-unsupported]
+$ barkeep --bind scgi://127.0.0.1:8443 --bind uwsgi://:3031 app
+barkeep: error: --bind 'scgi://127.0.0.1:8443': SCGI is not in this version yet, only http and https \
+[scheme-unsupported]
+barkeep: error: --bind 'uwsgi://:3031': the uwsgi protocol is not in this version yet, only http and https \
+[scheme-unsupported]
 
 $ barkeep --bind :8000 -b :8000 app
 barkeep: error: --bind ':8000' is given twice [option-conflict]
