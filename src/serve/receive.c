@@ -133,6 +133,8 @@ read_head(struct bk_conn *conn)
         conn->readable = false;
         if (n != -EAGAIN) {  // end of file or error between requests, or in the middle of a head:
                              // nobody to answer
+            if (n == 0 && bk_unlikely(conn->secure))
+                conn->stream.ops->goodbye(&conn->stream);
             bk__conn_close(conn);
             return;
         }

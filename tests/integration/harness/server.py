@@ -13,7 +13,7 @@ from pathlib import Path
 
 from . import procs
 from .procs import ROOT_IS_MEANT, SLOW, until
-from .wire import Conn, get, request
+from .wire import OVER_TLS, Conn, get, request
 
 PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
 CLASS = os.environ.get("BARKEEP_TEST_CLASS")  # runs a WSGI suite under another worker class
@@ -45,6 +45,8 @@ class Server:
             self.command += ["-k", CLASS]
         if THREADS and app and "--threads" not in options:
             self.command += ["--threads", THREADS]
+        if OVER_TLS and not any(str(one).startswith(("unix:", "http")) for one in binds):
+            self.command.append("--tls-selfsigned")
         self.command += [str(option) for option in options] + ([app] if app else [])
         self.command = [str(word) for word in self.command]
         self.env = self.environment(env or {})
@@ -95,7 +97,7 @@ class Server:
     def await_ready(self, seconds=30):
         found = self.wait_log(SERVING, seconds)
         self.ready_line = found[0]
-        self.addresses = [self.address_of(text) for text in re.findall(r"(?:https?://|unix:)[^\s,]+", found["where"])]
+        self.addresses = [self.address_of(text) for text in re.findall(r"(?:https?://(?!unix)|unix:)[^\s,]+", found["where"])]
         self.baseline = {}
         until(lambda: len(self.workers()) == self.workers_wanted, seconds, f"{self.workers_wanted} workers\n{self.log}")
         if "gevent" in self.command:  # the loop's descriptors are opened after the ready line
@@ -204,8 +206,8 @@ class Server:
 
     # ---- talking -----------------------------------------------------------------------------------------------
 
-    def connect(self, timeout=10.0, receive_buffer=None):
-        return Conn(self.address, timeout, receive_buffer)
+    def connect(self, timeout=10.0, receive_buffer=None, **more):
+        return Conn(self.address, timeout, receive_buffer, **more)
 
     def get(self, target="/", method="GET", fields=(), body=None, timeout=10.0):
         """One request on a connection of its own."""

@@ -1,13 +1,17 @@
 """Exact bytes to a server and a strict reading of what it answers: every response of every test is parsed by this one
 parser, so a malformed answer fails whichever test meets it first."""
+import os
 import re
 import select
 import socket
+import ssl
 import struct
 import time
 
 from .procs import SLOW
+from .tls import trusting
 
+OVER_TLS = os.environ.get("BARKEEP_TEST_TLS")  # runs a suite over TLS
 TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-9]\d\d) ([\t \x21-\x7e\x80-\xff]*)\Z")
 FIELD_VALUE = re.compile(rb"[\t \x21-\x7e\x80-\xff]*\Z")
@@ -50,7 +54,7 @@ class Response:
 class Conn:
     """One client connection. `address` is (host, port) or the path of a unix socket ('@name' for an abstract one)."""
 
-    def __init__(self, address, timeout=10.0, receive_buffer=None):
+    def __init__(self, address, timeout=10.0, receive_buffer=None, tls=None, server_name="localhost"):
         self.timeout = timeout * SLOW
         if isinstance(address, str):
             self.sock = socket.socket(socket.AF_UNIX)
@@ -64,6 +68,10 @@ class Conn:
         self.sock.connect(target)
         if not isinstance(address, str):
             self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if tls is None and OVER_TLS:
+                tls = trusting()
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname=server_name)
         self.buffer = bytearray()
         self.eof = False
 
@@ -79,7 +87,7 @@ class Conn:
         """All of it; a peer that has closed meanwhile is no error here, the answer will tell."""
         try:
             self.sock.sendall(data)
-        except (BrokenPipeError, ConnectionResetError):
+        except (BrokenPipeError, ConnectionResetError, ssl.SSLError):
             pass
 
     def send_bytewise(self, data):
@@ -112,7 +120,7 @@ class Conn:
                 raise TimeoutError(f"nothing came; so far {self.buffer[-300:]!r}")
         try:
             data = self.sock.recv(65536)
-        except ConnectionResetError:
+        except (ConnectionResetError, ssl.SSLError):
             self.was_reset = True
             data = b""
         if not data:
@@ -165,6 +173,8 @@ class Conn:
 
     def readable(self, seconds):
         """Waits for bytes or the end; by poll, because the tests open more descriptors than select takes."""
+        if isinstance(self.sock, ssl.SSLSocket) and self.sock.pending():
+            return True
         poll = select.poll()
         poll.register(self.sock, select.POLLIN)
         return bool(poll.poll(max(0, seconds) * 1000))
