@@ -141,10 +141,10 @@ barkeep path/to/file.py:callable [option-foreign]
 barkeep: error: which application? [app-missing]
   try: barkeep module:callable
 
-$ barkeep -c gunicorn.conf.py --preload --timeout=30 --certfile cert.pem app
+$ barkeep -c gunicorn.conf.py --preload --timeout=30 --static-map /a=b app
 barkeep: error: --preload is not in this version yet [option-later]
 barkeep: error: --timeout is not in this version yet [option-later]
-barkeep: error: --certfile is not in this version yet [option-later]
+barkeep: error: --static-map is not in this version yet [option-later]
 barkeep: error: --config 'gunicorn.conf.py': no such file [config-file]
 
 $ barkeep -D app
