@@ -189,7 +189,7 @@ bk__cli_print_config(const struct bk_config *config)
     const struct bk_option *options = bk_options(&count);
     const char *group = "", *origin;
     struct bk_str key, value;
-    printf("# barkeep %s\n", BK_VERSION);
+    printf("# barkeep %s; as barkeep.toml this gives the same settings\n", BK_VERSION);
     if (config->app) {
         static const struct bk_option app = {.type = BK_OPTION_TEXT, .key = "app"};
         print_setting(&app, bk_str_of(config->app),
@@ -216,7 +216,10 @@ print_setting(const struct bk_option *option, struct bk_str value, const char *o
     if (!text)
         return;
     size_t len = write_value(text, room, option, value);
-    int column = printf("%s = %.*s", option->key, (int)len, text);
+    // What a file cannot say: the values of the environment are not shown, and it is not told where
+    // it is.
+    bool remark = strcmp(option->key, "config") == 0 || (strcmp(option->key, "env") == 0 && value.len);
+    int column = printf("%s%s = %.*s", remark ? "# " : "", option->key, (int)len, text);
     printf("%*s  # %s\n", column < 44 ? 44 - column : 0, "", origin);
     free(text);
 }

@@ -164,5 +164,7 @@ def unknown(key, value, place, found):
         found.error(f"{place}: {key}: Barkeep stays in the foreground", "option-daemon")
     elif isinstance(value, dict):
         found.error(f"{place}: no table [{key}]; settings stand at the top, only [env] has a table", "option-unknown")
+    elif flat(key) in table.by_uwsgi:
+        found.error(f"{place}: '{key}' is uWSGI's name; Barkeep calls it {table.by_uwsgi[flat(key)].key}", "option-foreign")
     else:
         found.unknown(key, str(place))
