@@ -37,6 +37,7 @@ struct bkpy_host {
     struct bkpy_release release;
     struct bkpy_asgi *asgi;    // owns; NULL: this worker serves no ASGI application
     struct bkpy_green *green;  // owns; NULL: requests are no greenlets
+    PyObject *after;           // ref: called with environ when a request is over; NULL: nobody wants to know
     PyObject **log_keys;       // owns, refs: environ keys the access log asks for
     unsigned log_count;
 };

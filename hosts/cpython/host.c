@@ -30,6 +30,7 @@ bkpy_host_clear(struct bkpy_host *host)
 {
     Py_CLEAR(host->app);
     Py_CLEAR(host->leaving);
+    Py_CLEAR(host->after);
     Py_CLEAR(host->start_response);
     Py_CLEAR(host->write);
     Py_CLEAR(host->input);

@@ -75,6 +75,8 @@ bkpy_serving_prepare(struct bkpy_host *host, PyObject *app, unsigned threads)
 {
     bkpy_host_clear(host);
     host->app = Py_NewRef(app);
+    host->after = PyObject_GetAttrString(app, "_barkeep_after");  // of hook_requests.py
+    PyErr_Clear();
     host->threads = threads;
     host->memo.slot_count = BKPY_MEMO_SLOTS;
     while (host->memo.slot_count > MEMO_MIN && host->memo.slot_count * threads > BKPY_MEMO_SLOTS)

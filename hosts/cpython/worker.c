@@ -205,6 +205,14 @@ worker_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+// 0 no, 1: it finishes what runs, 2: at once.
+static PyObject *
+worker_stopping(PyObject *self, void *unused)
+{
+    struct bkpy_host *host = ((struct worker *)self)->host;
+    return PyLong_FromUnsignedLong(host->engine ? bk_engine_stopping(host->engine) : 0);
+}
+
 // ---- what the boot code asks and tells ----------------------------------------------------------
 
 // The C worker, or NULL with an exception in a forked child.
@@ -518,6 +526,8 @@ static PyMethodDef methods[] = {
 static PyGetSetDef attributes[] = {
     {"number", worker_number, NULL, "Worker number, from 1.", NULL},
     {"address", worker_address, NULL, "Address of the first listener.", NULL},
+    {"stopping", worker_stopping, NULL,
+     "Was it told to stop? 0 no, 1 gracefully, 2 at once.", NULL},
     {"counts", worker_counts, NULL, "(requests, errors) so far.", NULL},
     {"memo", worker_memo, NULL, "(hits, misses) of the header memo.", NULL},
     {NULL, NULL, NULL, NULL, NULL},

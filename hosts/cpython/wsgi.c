@@ -12,6 +12,7 @@ static PyObject *call_app(struct bkpy_host *host, struct bk_exchange *x, const s
                           PyObject **ret_environ);
 static int answer(struct bkpy_host *host, struct bk_exchange *x, PyObject *result);
 static void note_atoms(struct bkpy_host *host, struct bk_exchange *x, PyObject *dict);
+static void call_after(struct bkpy_host *host, PyObject *dict);
 static void close_result(struct bkpy_host *host, PyObject *result, PyObject *dict);
 
 void
@@ -31,6 +32,8 @@ bkpy_wsgi_run(struct bkpy_host *host, struct bk_exchange *x)
         bk_exchange_commit(x);
     if (result)
         close_result(host, result, dict);
+    if (bk_unlikely(host->after != NULL) && dict)
+        call_after(host, dict);
     Py_XDECREF(dict);
 }
 
@@ -209,6 +212,17 @@ close_result(struct bkpy_host *host, PyObject *result, PyObject *dict)
             bkpy_failure_close(host, dict);
     }
     Py_DECREF(result);
+}
+
+// Whatever happened: the hook post_request counts requests. It catches what it raises itself.
+static void
+call_after(struct bkpy_host *host, PyObject *dict)
+{
+    PyObject *nothing = PyObject_CallOneArg(host->after, dict);
+    Py_XDECREF(nothing);
+    if (!nothing && host->engine)
+        bkpy_failure_close(host, dict);
+    PyErr_Clear();
 }
 
 // Values for %({NAME}e)s in the access log.

@@ -8,7 +8,7 @@ import logging
 from ._engine import log
 from .words import clean, for_log
 
-NAMES = ("barkeep.error", "gunicorn.error", "uvicorn.error")
+NAMES = ("barkeep.error", "gunicorn.error", "gunicorn.access", "uvicorn.error")
 LINE_MAX = 4000
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR,
           "critical": logging.CRITICAL}
@@ -45,6 +45,24 @@ def attach(level):
             if logger.level == logging.NOTSET:
                 logger.setLevel(LEVELS.get(level, logging.INFO))
     return handler
+
+
+def configure(wanted):
+    """logconfig_dict of a gunicorn.conf.py. As under Gunicorn it need not say everything: what it leaves out is there, with
+    handlers that lead to the error log."""
+    from logging.config import dictConfig
+    parts = ("loggers", "handlers", "formatters")
+    dictConfig(DEFAULTS | wanted | {part: DEFAULTS[part] | dict(wanted.get(part) or {}) for part in parts})
+
+
+DEFAULTS = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "root": {"level": "INFO", "handlers": ["console"]},
+    "loggers": {name: {"level": "INFO", "handlers": ["error_console"], "propagate": False, "qualname": name} for name in NAMES},
+    "handlers": {"console": {"()": "barkeep.logs.Handler"}, "error_console": {"()": "barkeep.logs.Handler"}},
+    "formatters": {"generic": {"format": "%(message)s"}},
+}
 
 
 def detach(handler):

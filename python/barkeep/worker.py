@@ -20,6 +20,7 @@ BOOTING_SECONDS = 30.0  # between two reports of a long import
 LEAVING_SECONDS = 2.0   # until a worker that cannot end says what it waits for
 LEAST_PATIENCE = 0.5    # for the end of the interpreter, also with --graceful-timeout 0
 
+leaving = []  # what is to be called when this worker ends
 alive = []  # the Worker; lives until the interpreter ends, so that atexit handlers can still log
 
 
@@ -177,10 +178,13 @@ def load(worker):
     imported = begin_imports(worker)
     try:
         classes.prepare(setting)
+        hooks = begin_hooks(worker)
         loaded = loader.load(worker.setting("app"))
         if "uwsgi" in sys.modules:
             from .uwsgi_shim import imported as uwsgi_imported
             uwsgi_imported(loaded)
+        if hooks:
+            hooks.loaded(loaded)
         started = classes.start(worker, loaded, classes.choose(setting, loaded))
         if imported:
             imported.tell()
@@ -206,6 +210,16 @@ def begin_imports(worker):
     from .imported import Imported, cache_less
     cache_less()
     return Imported(worker)
+
+
+def begin_hooks(worker):
+    """What a gunicorn.conf.py has for workers: hooks, loggers. After gevent has patched, before the application."""
+    if not worker.setting("hooks"):
+        return None
+    from .hooks import Hooks
+    hooks = Hooks(worker)
+    leaving.append(hooks.leave)
+    return hooks
 
 
 def fail(worker, key, text):
@@ -261,6 +275,8 @@ def leave(worker, code):
     if "barkeep.imported" in sys.modules:
         sys.modules["barkeep.imported"].Imported.over = True
     start_thread(hurry, code, max(seconds(worker.setting("graceful_timeout")), LEAST_PATIENCE))
+    while leaving:
+        leaving.pop()()
     sys.exit(code)
 
 

@@ -296,6 +296,8 @@ bk__cli_files_interpreter(struct bk__cli *read, struct bk_interpreter *ret,
 
 static void take_record(struct bk__cli *read, const struct bk_str *fields);
 static void take_setting(struct bk__cli *read, const struct bk_str *fields);
+static void collect_environment(struct bk__cli *read, struct bk_str lines, struct bk_str origin);
+static void set_environment(struct bk__cli *read);
 static void take_app(struct bk__cli *read, const struct bk_str *fields);
 static void take_unknown(struct bk__cli *read, const struct bk_str *fields);
 static void take_problem(struct bk__cli *read, const struct bk_str *fields);
@@ -314,6 +316,7 @@ bk__cli_files_take(struct bk__cli *read, const struct bk_settings_run *run, int 
         say_failed(read, error, status);
     while (error > 0 && bk_settings_next(run, &at, fields, &count))
         take_record(read, fields);
+    set_environment(read);
 }
 
 static void
@@ -369,9 +372,50 @@ take_setting(struct bk__cli *read, const struct bk_str *fields)
 {
     const struct bk_option *option = bk_option_find(fields[1]);
 
-    if (!option || bk__cli_is_stronger(read, bk_config_origin(read->config, option->key)))
+    if (option && strcmp(option->key, "env") == 0)
+        collect_environment(read, fields[3], fields[4]);
+    else if (option && !bk__cli_is_stronger(read, bk_config_origin(read->config, option->key)))
+        bk__cli_set(read, option, fields[2].at, fields[3], fields[4].at);
+}
+
+// Variables of the file and of the command line are for the workers both.
+static void
+collect_environment(struct bk__cli *read, struct bk_str lines, struct bk_str origin)
+{
+    size_t have = read->file.env ? strlen(read->file.env) : 0;
+    char *grown = realloc(read->file.env, have + lines.len + 2);
+
+    if (!grown) {
+        read->out_of_memory = true;
         return;
-    bk__cli_set(read, option, fields[2].at, fields[3], fields[4].at);
+    }
+    memcpy(grown + have, lines.at, lines.len);
+    memcpy(grown + have + lines.len, "\n", 2);
+    read->file.env = grown;
+    snprintf(read->file.env_origin, sizeof read->file.env_origin, "%s", origin.at);
+}
+
+// Those of the command line come last, and win.
+static void
+set_environment(struct bk__cli *read)
+{
+    const char *present = bk_config_origin(read->config, "env");
+    char origin[sizeof read->file.env_origin + 40], *text = NULL;
+    bool stronger = bk__cli_is_stronger(read, present);
+
+    if (!read->file.env)
+        return;
+    snprintf(origin, sizeof origin, "%s%s%s", read->file.env_origin, stronger ? " and " : "",
+             stronger ? present : "");
+    if (asprintf(&text, "%s%s", read->file.env,
+                 stronger ? bk_config_text(read->config, "env") : "") < 0) {
+        read->out_of_memory = true;
+        return;
+    }
+    bk__cli_set(read, bk_option_find(BK_STR("env")), "env", bk_str_of(text), origin);
+    free(text);
+    free(read->file.env);
+    read->file.env = NULL;
 }
 
 static void

@@ -31,6 +31,8 @@ struct bk__cli {
         const char *kind;      // "toml", "gunicorn", "uwsgi"
         bool ini;              // it was named by --ini
         bool failed;           // it holds a mistake, or could not be read: what it does not say means nothing
+        char *env;             // owns: what it has for the workers' environment, lines
+        char env_origin[100];
     } file;                    // of settings
     char later[400];           // options of GUNICORN_CMD_ARGS that are not in this version
     struct bk__cli_problem problems[BK__CLI_PROBLEMS_MAX];

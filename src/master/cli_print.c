@@ -218,7 +218,8 @@ print_setting(const struct bk_option *option, struct bk_str value, const char *o
     size_t len = write_value(text, room, option, value);
     // What a file cannot say: the values of the environment are not shown, and it is not told where
     // it is.
-    bool remark = strcmp(option->key, "config") == 0 || (strcmp(option->key, "env") == 0 && value.len);
+    bool remark = strcmp(option->key, "config") == 0
+                  || (strcmp(option->key, "env") == 0 && value.len);
     int column = printf("%s%s = %.*s", remark ? "# " : "", option->key, (int)len, text);
     printf("%*s  # %s\n", column < 44 ? 44 - column : 0, "", origin);
     free(text);

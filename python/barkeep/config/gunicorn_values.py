@@ -83,6 +83,8 @@ def as_list(value, commas=False):
 def as_word(option, value):
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
     if not isinstance(value, str):
         raise Wrong("a text")
     return value.strip()
@@ -221,7 +223,14 @@ def octal(value):
     return int(text, 8) if isinstance(text, str) and text.isdigit() and text.startswith("0") else value
 
 
+def logger_class(value, file):
+    if value not in ("gunicorn.glogging.Logger", "simple", "egg:gunicorn#simple"):
+        file.ignore("logger_class", value)
+    return ()
+
+
 SPECIAL = {
+    "logger_class": logger_class,
     "wsgi_app": wsgi_app,
     "worker_class": worker_class,
     "secure_scheme_headers": secure_scheme_headers,
