@@ -36,7 +36,10 @@ bk__cli_print_help(void)
     unsigned count, width = terminal_width();
     const struct bk_option *options = bk_options(&count);
     const char *group = "";
-    printf("usage: barkeep [options] MODULE[:CALLABLE]\n\n");
+    printf("usage: barkeep [options] MODULE[:CALLABLE]\n"
+           "       barkeep [options] --uwsgi UWSGI-OPTION...\n"
+           "       barkeep migrate FILE | 'COMMAND LINE'\n"
+           "       barkeep init TEMPLATE [MODULE[:CALLABLE]]\n\n");
     print_wrapped(introduction, 0, 0, width);
     for (unsigned i = 0; i < count; i++) {
         if (strcmp(group, bk_option_group(&options[i])) != 0) {

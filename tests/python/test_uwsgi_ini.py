@@ -80,6 +80,11 @@ def test_what_cannot_be_read(text, said):
     assert found.text == said
 
 
+def test_troubles_have_places():
+    for text in ("for-readline = nope\nx = 1\nend\n", "x = @(nope)\n", "ini = nope.ini\n"):
+        assert trouble("[uwsgi]\n\n" + text).place in ("a.ini line 3", "a.ini line 4")
+
+
 def test_limits():
     assert trouble("[uwsgi]\nfor-times = 99999\nx = 1\nendfor\n").text == "more than 10000 settings"
     assert trouble("[uwsgi]\na = " + "x" * 70000 + "\n").text == "the value of a has more than 65536 characters"
@@ -284,7 +289,9 @@ def table():
             for kind, key, name, letter, default, limits, scope, gunicorn, uwsgi in ROW.findall((ROOT / "src/config/options.def").read_text())
             if scope != "ACTION"]
     there = {row.key for row in rows}
-    rows += [Option(*fields) for fields in [("timeout", "timeout", "t", "TIME", "60", "0..86400", "timeout", "harakiri"),
+    rows += [Option(*fields) for fields in [("stats", "stats", "", "TEXT", "", "", "", "stats stats-server"),
+                                            ("stats_format", "stats-format", "", "WORD", "json", "json|uwsgi|prometheus", "", ""),
+                                            ("timeout", "timeout", "t", "TIME", "60", "0..86400", "timeout", "harakiri"),
                                             ("uwsgi_opt", "uwsgi-opt", "", "LIST", "", "", "", ""),
                                             ("max_worker_memory", "max-worker-memory", "", "SIZE", "", "0..1024G", "", "reload-on-rss"),
                                             ("max_requests", "max-requests", "", "INT", "0", "0..1000000", "max_requests", "max-requests")]
@@ -364,7 +371,8 @@ def test_the_uwsgi_protocol_is_refused_with_the_way_out():
     ("daemonize = a.log", "error_logfile", "a.log"), ("logto = a.log\ndisable-logging = 1", "error_logfile", "a.log"),
     ("req-logger = file:r.log", "access_logfile", "r.log"), ("logger = syslog:web", "error_logfile", "syslog"),
     ("logger = rsyslog:10.0.0.1,web", "log_syslog_to", "udp://10.0.0.1:514"), ("optimize = 2", "env", ["PYTHONOPTIMIZE=2"]),
-    ("limit-as = 512", "rlimit", ["as=512M"]), ("prio = 5", "nice", "5"), ("chown-socket = www:www", "socket_owner", "www:www"),
+    ("limit-as = 512", "rlimit", ["as=512M"]), ("stats = /tmp/s.sock", "stats", "unix:/tmp/s.sock"), ("stats-server = :1", "stats_format", "uwsgi"),
+    ("prio = 5", "nice", "5"), ("chown-socket = www:www", "socket_owner", "www:www"),
     ("pidfile = /run/x.pid", "pid", "/run/x.pid"), ("safe-pidfile2 = /run/x.pid", "pid", "/run/x.pid"), ("chmod-socket = 664", "socket_mode", "664"), ("chmod-socket", "socket_mode", "666"), ("max-vars = 200", "limit_request_fields", "200"), ("procname-prefix = shop", "name", "shop"),
     ("log-format = %(addr) %(method) %(uri) %(status) %(msecs)", "access_logformat", "%(h)s %(m)s %(R)s %(s)s %(M)s"),
     ('log-format = [%(ltime)] "%(uri)" [%(pid)]', "access_logformat", '%(t)s "%(R)s" [%(p)s]'),

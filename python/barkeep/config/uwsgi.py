@@ -4,10 +4,13 @@ UWSGI_* variables. Reading is in uwsgi_ini.py, meaning in uwsgi_options.py; here
 import sys
 
 from .problem import Problem
-from .uwsgi_ini import Reader, Trouble
+from .uwsgi_ini import Reader, Trouble, split_section
 from .uwsgi_options import FALSE, Settings
 
 WORDS = "--uwsgi"  # what follows it on the command line is uWSGI's
+
+
+OTHER_ENDINGS = (".yaml", ".yml", ".json", ".js", ".xml")
 
 
 def read(name, found):
@@ -32,7 +35,7 @@ def gather(reader, name, arguments):
     if WORDS in arguments:
         reader.read_words(arguments[arguments.index(WORDS) + 1:], split_words)
     if name:
-        reader.read_file(name)
+        reader.read_file(name, kind="" if split_section(name)[0].lower().endswith(OTHER_ENDINGS) else "ini")
     reader.finish()
 
 

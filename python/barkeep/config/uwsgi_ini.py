@@ -226,7 +226,7 @@ class Reader:
             return self.add_line(name, value, place, comment)
         self.running = True
         lines_for, _, argument = self.logic
-        for filling in lines_for(argument):
+        for filling in placed(place, lines_for, argument):
             self.add_line(name, value and value.replace("%(_)", filling), place, comment)
         self.running = False
         return None
@@ -313,7 +313,7 @@ class Reader:
     def fill_in(self, mark, value_of):
         for setting in self.settings:
             if setting.value and not setting.used and mark + "(" in setting.value:
-                setting.value = self.filled(setting, mark, value_of)
+                setting.value = placed(setting.place, self.filled, setting, mark, value_of)
                 if len(setting.value) > VALUE_MAX:
                     raise Trouble(f"the value of {setting.name} has more than {VALUE_MAX} characters", setting.place)
 
@@ -361,6 +361,15 @@ class Reader:
             result = calculate(result or "", sign, value)
             sign = ""
         return result
+
+
+def placed(place, function, *arguments):
+    """The result; whatever Trouble has no place is here."""
+    try:
+        return function(*arguments)
+    except Trouble as trouble:
+        trouble.place = trouble.place or place
+        raise
 
 
 def calculate(left, sign, right):

@@ -25,7 +25,7 @@ OTHER_NAMES = {
     "safe-pidfile2": "pidfile", "daemonize2": "daemonize", "logto2": "logto", "stats-server": "stats",
     "procname-prefix-spaced": "procname-prefix", "procname": "procname-prefix", "http-modifier1": "http-var",
     "http-modifier2": "http-var", "http-socket-modifier1": "http-var", "http-socket-modifier2": "http-var",
-    "wsgi-env-behavior": "wsgi-env-behaviour", "evil-reload-on-rss": "reload-on-rss", "evil-reload-on-as": "reload-on-as",
+    "wsgi-env-behavior": "wsgi-env-behaviour", "evil-reload-on-as": "reload-on-as",
     "gevent-early-monkey-patch": "gevent-monkey-patch", "stats-min": "stats-minified", "http11-socket": "http-socket",
     "python-import": "import", "py-import": "import", "pyimport": "import",
 }

@@ -320,9 +320,22 @@ def processes(settings, line, Meaning):
     return None
 
 
-@special("reload-on-rss")
+@special("stats")
+def stats(settings, line, Meaning):
+    """What reads it, uwsgitop or an exporter, expects uWSGI's JSON."""
+    if not settings.has("stats"):
+        return None
+    where, wrong = address(line.value or "")
+    if wrong:
+        return Meaning("changed", f"stats = {line.value} is not taken: {wrong}")
+    sets = [("stats", where)] + ([("stats_format", "uwsgi")] if settings.has("stats_format") else [])
+    return Meaning("same", "stats, as uWSGI's JSON", sets)
+
+
+@special("reload-on-rss", "evil-reload-on-rss")
 def reload_on_rss(settings, line, Meaning):
-    option = settings.table.by_uwsgi.get("reload-on-rss")
+    """Megabytes."""
+    option = settings.table.by_uwsgi.get(line.name)
     if not option or not number(line.value):
         return None
     return Meaning("same", option.name, [(option.key, f"{number(line.value)}M")])
