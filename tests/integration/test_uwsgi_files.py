@@ -3,6 +3,7 @@
 what the reader is compared with. Differences are listed in docs/coming-from.md."""
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,10 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from harness import get, until
+from harness import Conn, get, procs, until
 from harness.procs import SLOW
-from harness.server import PYTHON
+from harness.server import PRELOAD, PYTHON
+from harness.tls import OPENSSL, Authority
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -167,6 +169,9 @@ def start(serve, directory, env=None, workers=2, command=("--ini", "uwsgi.ini"))
     server = serve(None, command=[BARKEEP, *command], bind=None, workers=None, cwd=directory, env=env or {}, wait=False)
     server.workers_wanted = workers
     server.await_ready()
+    if "gevent" in server.log:  # its loop's descriptors are opened after the ready line
+        until(lambda: all("anon_inode:[timerfd]" in procs.fd_kinds(pid) for pid in server.workers()), 30, "gevent's loop")
+        server.note_baseline()
     return server
 
 
@@ -216,7 +221,6 @@ def under_uwsgi(directory, env):
 
 
 def port_in(log):
-    import re
     log.seek(0)
     found = re.search(r"bound to TCP address \S*?:(\d+) \(port auto-assigned\)", log.read())
     return int(found[1]) if found else None
@@ -349,9 +353,12 @@ def test_without_uwsgi_there_is_no_such_module(serve, directory):
     assert ask(server.address)["uwsgi"] is False
 
 
+SANITIZER = {"LD_PRELOAD": PRELOAD, "ASAN_OPTIONS": "detect_leaks=0", "PYTHONMALLOC": "malloc"} if PRELOAD else {}
+
+
 def run(directory, *words, env=None):
     return subprocess.run([BARKEEP, *words], cwd=directory, capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL,
-                          env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **(env or {})})
+                          env={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), **SANITIZER, **(env or {})})
 
 
 def test_everything_wrong_in_one_go(directory):
@@ -439,6 +446,19 @@ def test_mode_of_a_unix_socket(serve, directory, line, mode):
     server = start(serve, directory, workers=1)
     assert (directory / "web.sock").stat().st_mode & 0o777 == mode
     assert ask(server.address)["body"] == "abc"
+
+
+@pytest.mark.skipif(not OPENSSL, reason="no openssl program here")
+def test_https(serve, directory):
+    authority = Authority()
+    certificate, key = authority.pair("main")
+    (directory / "uwsgi.ini").write_text(f"[uwsgi]\nmodule = app\nhttp = 127.0.0.1:0\nhttps = 127.0.0.1:0,{certificate},{key}\n")
+    server = start(serve, directory, workers=1)
+    assert "on http://" in server.log and "https://" in server.log
+    by_kind = {"https" if "https" in text else "http": int(text.rpartition(":")[2].strip("/")) for text in re.findall(r"https?://[^\s,]+", server.ready_line)}
+    assert ask(("127.0.0.1", by_kind["http"]))["environ"]["wsgi.url_scheme"] == "http"
+    with Conn(("127.0.0.1", by_kind["https"]), tls=authority.client()) as conn:
+        assert conn.get("/").json()["environ"]["wsgi.url_scheme"] == "https"
 
 
 @pytest.mark.parametrize("name", sorted(PROJECTS))

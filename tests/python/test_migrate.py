@@ -93,7 +93,7 @@ def test_a_section(migrate):
     ("gunicorn -w 4 -b :8000 shop.wsgi", {"app": "shop.wsgi", "workers": 4, "bind": ":8000"}),
     ("web: FOO=1 exec /venv/bin/gunicorn shop.wsgi:application --keep-alive=5 --reload -e A=b -D",
      {"app": "shop.wsgi:application", "keep_alive": 5, "reload": True, "env": {"FOO": "1", "A": "b"}}),
-    ("python -m gunicorn --worker-tmp-dir /dev/shm --certfile x.pem app", {"app": "app"}),
+    ("python -m gunicorn --worker-tmp-dir /dev/shm --proxy-protocol app", {"app": "app"}),
     ("uvicorn api:app --host 0.0.0.0 --port 80 --workers 2 --timeout-keep-alive 5 --proxy-headers",
      {"app": "api:app", "bind": "0.0.0.0:80", "workers": 2, "keep_alive": 5}),
     ("uvicorn api:app --uds /run/x.sock --no-access-log", {"app": "api:app", "bind": "unix:/run/x.sock", "access_logfile": "off"}),

@@ -136,7 +136,7 @@ def optimize(settings, line, Meaning):
 
 @special("http-socket", "http")
 def http(settings, line, Meaning):
-    sets, wrong = addresses(line)
+    sets, wrong = addresses(line, plain_scheme(settings))
     if wrong:
         return wrong_address(line, wrong, Meaning)
     if line.name == "http":
@@ -150,7 +150,7 @@ def uwsgi_socket(settings, line, Meaning):
     protocol = settings.last("protocol")
     scheme = (protocol.value or "uwsgi").strip().lower() if protocol and line.name != "uwsgi-socket" else "uwsgi"
     if scheme in ("http", "http11"):
-        sets, wrong = addresses(line)
+        sets, wrong = addresses(line, plain_scheme(settings))
     elif scheme == "uwsgi" and SPEAKS_UWSGI:
         sets, wrong = addresses(line, "uwsgi://")
     elif scheme == "uwsgi":
@@ -159,6 +159,11 @@ def uwsgi_socket(settings, line, Meaning):
     else:
         return Meaning("refused", f"protocol = {scheme}: Barkeep speaks HTTP", detail=f"try: http-socket = {line.value}")
     return wrong_address(line, wrong, Meaning) if wrong else Meaning("same", "bind", sets)
+
+
+def plain_scheme(settings):
+    """With a certificate an address without a scheme is https."""
+    return "http://" if settings.last("https") else ""
 
 
 def nginx_hint(value):
@@ -203,9 +208,7 @@ def addresses(line, scheme=""):
         where, wrong = address(part.strip())
         if wrong:
             return [], wrong
-        if scheme and where.startswith(("unix:", "fd://")):
-            where = scheme + where
-        sets.append(("bind", scheme + where if scheme and "://" not in where else where))
+        sets.append(("bind", scheme + where))
     return sets, ""
 
 
