@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Runs named sets of suites, prints each runner's own closing lines, a time for each suite and one total line.
 
-  tools/check.py SET...     checks | quick | full | classes | sanitize | matrix | interpreter (what matrix does, on this one);
+  tools/check.py SET...     checks | quick | full | classes | over-tls | sanitize | matrix | interpreter (what
+                            matrix does, on this one);
                             each suite runs once even if two sets name it
 
 Exit status 0 only when every suite passed. `make quick`, `make test` and .ci/run call it.
@@ -24,11 +25,14 @@ PER_INTERPRETER = (*QUICK, "interpreter", "first_minutes", "logs", "signals_life
 # What depends on who runs the application.
 CLASSES = ("sync", "gthread", "gevent", "tornado")
 PER_CLASS = ("http_conformance", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "timeouts", "limits", "apps", "logs")
+# What depends on the stream below HTTP.
+OVER_TLS = ("http_framing", "bodies", "keepalive_pipelining", "wsgi")
 MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
 def main():
-    sets = {"checks": checks, "quick": quick, "full": full, "classes": classes, "sanitize": sanitize, "matrix": matrix,
+    sets = {"checks": checks, "quick": quick, "full": full, "classes": classes, "over-tls": over_tls, "sanitize": sanitize,
+            "matrix": matrix,
             "interpreter": one_interpreter}
     if not sys.argv[1:] or any(name not in sets for name in sys.argv[1:]):
         sys.exit(__doc__)
@@ -63,12 +67,18 @@ def full(report):
     report.suite("autobahn", [sys.executable, "tools/autobahn.py"])
     package(report, "package", sys.executable)
     integration(report, "integration", sys.executable)
+    over_tls(report)
 
 
 def classes(report):
     """The suites about requests, once under each class that can serve a WSGI application."""
     for name in CLASSES:
         integration(report, f"integration -k {name}", sys.executable, "-m", "not slow", files=PER_CLASS, worker_class=name)
+
+
+def over_tls(report):
+    """Suites about HTTP with TLS in between."""
+    integration(report, "integration over tls", sys.executable, "-m", "not slow", files=OVER_TLS, over_tls=True)
 
 
 def sanitize(report):
@@ -112,12 +122,14 @@ def package(report, name, python):
     report.suite(name, lambda: ([str(build.test_venv(python, False) / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/python"], dict(os.environ)))
 
 
-def integration(report, name, python, *options, sanitize=False, files=(), worker_class=None):
+def integration(report, name, python, *options, sanitize=False, files=(), worker_class=None, over_tls=False):
     def run():
         venv = build.test_venv(python, sanitize)
         environment = dict(os.environ, BARKEEP_TEST_PYTHON=str(venv / "bin/python"))
         if worker_class:
             environment["BARKEEP_TEST_CLASS"] = worker_class
+        if over_tls:
+            environment["BARKEEP_TEST_TLS"] = "1"
         environment.setdefault("BARKEEP_TEST_SOAK", "20000" if sanitize else "200000" if os.environ.get("CI") else "60000")
         if sanitize:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)

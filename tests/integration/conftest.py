@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from harness import Server
 from harness.server import PRELOAD, PYTHON
+from harness.wire import OVER_TLS
 
 
 @pytest.fixture
@@ -99,6 +100,11 @@ def pytest_collection_modifyitems(items):
         skip = pytest.mark.skip(reason="asserts a rate, a latency or memory; not in the sanitizer build")
         for item in items:
             if item.get_closest_marker("timing"):
+                item.add_marker(skip)
+    if OVER_TLS:
+        skip = pytest.mark.skip(reason="needs a plain socket")
+        for item in items:
+            if item.get_closest_marker("plain"):
                 item.add_marker(skip)
     if os.geteuid() != 0:
         skip = pytest.mark.skip(reason="needs root")

@@ -241,6 +241,7 @@ def test_unbuffered_bad_chunk(serve):
         assert not raw.startswith(b"HTTP/1.1 200") or not raw.endswith(b"0\r\n\r\n")
 
 
+@pytest.mark.plain
 def test_unbuffered_large_upload_is_bounded_in_memory(serve):
     """Back-pressure: an application that does not read stops the client."""
     server = serve("streaming", "--request-buffering", "off")

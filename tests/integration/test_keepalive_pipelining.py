@@ -111,6 +111,7 @@ def test_nothing_is_served_after_close_was_said(server):
     assert server.get("/counts").json()["calls"] == before + 2
 
 
+@pytest.mark.plain
 def test_flood_of_pipelined_requests_is_fair(server):
     """A client that never stops sending does not starve another."""
     with server.connect() as flood:
@@ -129,6 +130,7 @@ def test_flood_of_pipelined_requests_is_fair(server):
         flood.reset()
 
 
+@pytest.mark.plain
 def test_pipeline_flood_without_reading_is_bounded(server):
     """Answers that nobody reads stop the reading of requests: memory does not grow without end."""
     before = procs.rss_kb(server.worker())
@@ -208,6 +210,7 @@ def test_client_resets_while_the_application_runs(server):
     assert server.get("/hello").status == 200
 
 
+@pytest.mark.plain
 @pytest.mark.timing
 def test_idle_connections_are_cheap(server):
     """Memory per idle connection, kernel excluded: a few hundred bytes, not a buffer each."""

@@ -12,6 +12,7 @@ import pytest
 from harness import Server, procs
 from harness.master import master  # noqa: F401
 from harness.server import PRELOAD, PYTHON
+from harness.tls import Authority, trusting
 
 SYSTEM_PYTHON = "/usr/bin/python3"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
@@ -57,6 +58,20 @@ def open_place(tmp_path_factory):
 
 def as_user(place, *options, **more):
     return Server("app:application", "--python", SYSTEM_PYTHON, *options, cwd=place, env={"PYTHONPATH": place / "lib", "BARKEEP_USER": None}, **more)
+
+
+@needs_root
+def test_a_tls_key_that_workers_cannot_read(open_place, tmp_path):
+    """The master reads it as root; the workers are somebody else from the start."""
+    certificate, key = Authority(tmp_path).pair("main")
+    key.chmod(0o600)
+    server = as_user(open_place, "--user", "nobody", "--certfile", certificate, "--keyfile", key).start()
+    try:
+        with server.connect(tls=trusting()) as conn:
+            assert conn.get("/").json()["uids"][0] == pwd.getpwnam("nobody").pw_uid
+        server.check()
+    finally:
+        server.kill()
 
 
 @needs_root

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from harness import Conn, procs, until
-from harness.server import CLASS
+from harness.server import CLASS, PRELOAD, PYTHON
 from harness.tls import OPENSSL, Authority, openssl, trusting
 
 pytestmark = pytest.mark.skipif(not OPENSSL, reason="no openssl program here")
@@ -481,3 +481,41 @@ def private_memory(pid):
     """KiB."""
     with open(f"/proc/{pid}/smaps_rollup") as rollup:
         return sum(int(line.split()[1]) for line in rollup if line.startswith("Private_"))
+
+
+# ---- other ways to serve ---------------------------------------------------------------------------------------------
+
+@pytest.mark.skipif(bool(CLASS), reason="chooses its class")
+def test_websocket(serve, authority, pair):
+    server = serve("asgi_sockets:application", "--certfile", pair[0], "--keyfile", pair[1])
+    with server.connect(tls=authority.client()) as conn:
+        conn.send(b"GET /echo HTTP/1.1\r\nHost: t\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+                  b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n")
+        assert conn.recv_until(b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+        for size in (5, 100, 60_000):
+            head = bytes([0x82]) + (bytes([0x80 | size]) if size < 126 else b"\xfe" + size.to_bytes(2, "big"))
+            conn.send(head + bytes(4) + b"m" * size)
+            assert conn.recv_exactly(len(head)) == bytes([head[0], head[1] & 0x7f]) + head[2:]
+            assert conn.recv_exactly(size) == b"m" * size
+
+
+def test_barkeep_run(authority, pair, tmp_path):
+    code = (f"import barkeep, sys\nsys.path.insert(0, {str(os.path.join(os.path.dirname(__file__), 'apps'))!r})\nimport everything\n"
+            f"barkeep.run(everything.application, bind='127.0.0.1:0', certfile={str(pair[0])!r}, keyfile={str(pair[1])!r})\n")
+    sanitizer = {"LD_PRELOAD": PRELOAD, "PYTHONMALLOC": "malloc", "ASAN_OPTIONS": "detect_leaks=0"} if PRELOAD else {}
+    running = subprocess.Popen([PYTHON, "-c", code], stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, cwd=tmp_path,
+                               env=dict(os.environ, **sanitizer))
+    try:
+        said = ""
+        while "https://" not in said:
+            line = running.stderr.readline()
+            assert line, said
+            said += line
+        port = int(re.search(r"https://127.0.0.1:(\d+)", said)[1])
+        with Conn(("127.0.0.1", port), tls=authority.client()) as conn:
+            assert conn.get("/hello").body == b"Hello, World!"
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.stderr.read()
+        running.stderr.close()
+        running.wait(30)
