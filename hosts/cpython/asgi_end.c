@@ -117,6 +117,10 @@ end_failed(struct bkpy_request *request, struct bk_exchange *x, PyObject *except
 {
     struct bkpy_host *host = request->host;
     bool gone = x && bk_exchange_gone(x);
+    if (exception && x && bkpy_failure_overdue(host, x, exception)) {
+        bkpy_asgi_commit(request, x);
+        return;
+    }
     if (exception && (gone || request->left) && is_departure(host, exception)) {
         bk_log(BK_LOG_DEBUG, NULL, "the client left, the application stopped with %s",
                Py_TYPE(exception)->tp_name);

@@ -26,6 +26,7 @@ struct bkpy_host {
     unsigned number, threads;  // of this thread, from 1, and of all that run the application
     unsigned long thread;      // the thread that serves; 0: none does
     bool turning;              // the engine works on this thread's behalf without the GIL
+    bool raised;               // RequestTimeout is on its way to this thread, see insight.c
     bool alone;                // no master: Ctrl-C and sys.exit() end serve()
     struct bk_log_limit hop_limit;
 
@@ -47,6 +48,7 @@ struct bkpy_host {
 enum {
     BKPY_BROKE_RULE = 1,  // the pending exception says that the application broke a rule of WSGI
     BKPY_SPOILED = 2,     // the last start_response failed half-way
+    BKPY_OVERDUE = 4,     // --timeout is over, an exception was raised in it
 };
 
 struct bkpy_host *bkpy_host_new(PyObject *module, struct bk_worker *worker);
@@ -131,6 +133,8 @@ int bkpy_wsgi_push(struct bkpy_host *host, struct bk_exchange *x, PyObject *item
 int bkpy_wsgi_flush(struct bkpy_host *host, struct bk_exchange *x);
 // failure.c: the pending exception ends the exchange: answers, logs. Clears it.
 void bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x);
+// failure.c: was it ended by --timeout-policy raise? Then the answer is 504 and that is in the log.
+bool bkpy_failure_overdue(struct bkpy_host *host, struct bk_exchange *x, PyObject *exception);
 // failure.c: one line and a traceback about an exception that belongs to no running exchange.
 void bkpy_failure_log(PyObject *exception, const char *where);
 // failure.c: without a master SystemExit and KeyboardInterrupt end the serving: true, and it is on its way.

@@ -6,6 +6,7 @@
 #include <errno.h>
 
 #include "base/log.h"
+#include "asgi.h"
 #include "green.h"
 
 #define TRACEBACK_MAX 32768  // bytes; of longer ones the end is kept, it says more
@@ -142,6 +143,22 @@ end_child(struct bkpy_host *host, PyObject *exception)
     }
 }
 
+bool
+bkpy_failure_overdue(struct bkpy_host *host, struct bk_exchange *x, PyObject *exception)
+{
+    if (!(bk_exchange_note(x)->flags & BKPY_OVERDUE)
+        || !(PyErr_GivenExceptionMatches(exception, host->state->request_timeout)
+             || (host->asgi && PyErr_GivenExceptionMatches(exception, host->asgi->cancelled))))
+        return false;
+    PyObject *text = format(exception);
+    struct bk_str traceback = {0};
+    if (text)
+        traceback = (struct bk_str){PyBytes_AS_STRING(text), (size_t)PyBytes_GET_SIZE(text)};
+    bk_exchange_fail(x, "request-timeout", BK_STR("RequestTimeout"), traceback);
+    Py_XDECREF(text);
+    return true;
+}
+
 void
 bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x)
 {
@@ -157,7 +174,7 @@ bkpy_failure_answer(struct bkpy_host *host, struct bk_exchange *x)
         bk_exchange_warn(x, "request-cut", BK_STR("cut off at the end of --graceful-timeout"));
         if (!bk_answer_sent(x))
             answer_text(x, 503, BK_STR("The server is stopping.\n"));
-    } else if (!answer_client(host, x, exception)) {
+    } else if (!bkpy_failure_overdue(host, x, exception) && !answer_client(host, x, exception)) {
         fail(host, x, exception);
     }
     Py_XDECREF(exception);

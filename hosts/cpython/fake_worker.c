@@ -96,9 +96,8 @@ bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_
 }
 
 void
-bk_worker_booting(struct bk_worker *worker, struct bk_str said)
+bk_worker_insight(struct bk_worker *worker, const struct bk_insight *insight, void *self)
 {
-    snprintf(worker->said, sizeof(worker->said), "booting %.*s", (int)said.len, said.at);
 }
 
 int

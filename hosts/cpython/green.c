@@ -8,6 +8,7 @@
 #include "green.h"
 
 #include <errno.h>
+#include <limits.h>
 
 #include "allocator.h"
 #include "bkpy_host.h"
@@ -27,6 +28,11 @@ struct bkpy_green {
     PyObject *context;    // ref: context variables each request starts with
     PyObject *suspended;  // ref: set of requests' greenlets that wait for something
     PyObject *orphans;    // ref: list of greenlets that waited for a client whose request is over
+    struct running {      // owns the array: by exchange index, who runs it
+        PyObject *greenlet;  // borrows
+        uint32_t generation;
+    } *by_index;
+    unsigned index_count;
     PyObject *fresh;      // borrows: the greenlet that `start` has switched to
     struct bk_exchange *next;  // the exchange for it
     unsigned running, most;
@@ -158,6 +164,8 @@ bkpy_green_release(struct bkpy_host *host)
         Py_CLEAR(host->green->hub);
         Py_CLEAR(host->green->context);
     }
+    if (host->green)
+        PyMem_Free(host->green->by_index);
     PyMem_Free(host->green);
     host->green = NULL;
 }
@@ -287,6 +295,35 @@ resume_orphans(struct bkpy_green *green)
 
 // ---- the greenlet's side ------------------------------------------------------------------------
 
+// Without memory a request goes without: it only cannot be shown or ended by name.
+static unsigned
+note_runner(struct bkpy_green *green, struct bk_exchange_ref ref, PyObject *greenlet)
+{
+    if (bk_unlikely(ref.index >= green->index_count)) {
+        unsigned count = green->index_count ? green->index_count : 64;
+        while (count <= ref.index)
+            count *= 2;
+        struct running *grown = PyMem_Realloc(green->by_index, count * sizeof(*grown));
+        if (!grown)
+            return UINT_MAX;
+        memset(grown + green->index_count, 0,
+               (count - green->index_count) * sizeof(*grown));
+        green->by_index = grown;
+        green->index_count = count;
+    }
+    green->by_index[ref.index] = (struct running){greenlet, ref.generation};
+    return ref.index;
+}
+
+PyObject *
+bkpy_green_at(struct bkpy_host *host, struct bk_exchange_ref ref)
+{
+    const struct bkpy_green *green = host->green;
+    if (ref.index >= green->index_count || green->by_index[ref.index].generation != ref.generation)
+        return NULL;
+    return green->by_index[ref.index].greenlet;
+}
+
 static PyObject *
 run(struct bkpy_host *host)
 {
@@ -302,13 +339,16 @@ run(struct bkpy_host *host)
     PyObject *context = PyContext_Copy(green->context);
     if (!context || PyContext_Enter(context) < 0)
         PyErr_Clear();
+    PyObject *self = bkpy_greenlets_current(&green->greenlets);
+    unsigned index = note_runner(green, bk_exchange_call(x)->ref, self);
     bkpy_wsgi_run(host, x);
+    if (index < green->index_count && green->by_index[index].greenlet == self)
+        green->by_index[index].greenlet = NULL;
     if (context && PyContext_Exit(context) < 0)
         PyErr_Clear();
     Py_XDECREF(context);
     if (--green->running == 0)
         bkpy_title_busy(false);
-    PyObject *self = bkpy_greenlets_current(&green->greenlets);
     if (self != green->fresh && green->suspended && PySet_Discard(green->suspended, self) < 0)
         PyErr_Clear();
     Py_DECREF(self);

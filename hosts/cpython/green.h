@@ -18,6 +18,8 @@ int bkpy_green_wait(struct bkpy_host *host, struct bk_exchange *x, enum bk_wait 
 void bkpy_green_forsake(struct bkpy_host *host, struct bk_exchange *x);
 // Is `exception` the end of a greenlet that --graceful-timeout left no more time?
 bool bkpy_green_cut(struct bkpy_host *host, PyObject *exception);
+// The greenlet of a request that runs; borrowed, NULL when it is over.
+PyObject *bkpy_green_at(struct bkpy_host *host, struct bk_exchange_ref ref);
 // Drops what may keep the application alive.
 void bkpy_green_clear(struct bkpy_host *host);
 void bkpy_green_release(struct bkpy_host *host);

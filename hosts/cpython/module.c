@@ -123,7 +123,15 @@ add_body_error(PyObject *module, struct bkpy_state *state)
     state->body_error = PyErr_NewExceptionWithDoc(
         "barkeep._engine.BodyError", "The request body is broken, too large or unreadable.",
         PyExc_OSError, NULL);
-    return state->body_error ? PyModule_AddObjectRef(module, "BodyError", state->body_error) : -1;
+    if (!state->body_error || PyModule_AddObjectRef(module, "BodyError", state->body_error) < 0)
+        return -1;
+    // Not an Exception: frameworks make pages of those, and a page is no end of waiting.
+    state->request_timeout = PyErr_NewExceptionWithDoc(
+        "barkeep.RequestTimeout", "A request has passed --timeout (--timeout-policy raise).",
+        PyExc_BaseException, NULL);
+    return state->request_timeout
+               ? PyModule_AddObjectRef(module, "RequestTimeout", state->request_timeout)
+               : -1;
 }
 
 // os.fork() and multiprocessing: pthread_atfork has closed the descriptors already (worker.c); this
@@ -178,6 +186,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->errors_type);
     Py_VISIT(state->file_wrapper_type);
     Py_VISIT(state->body_error);
+    Py_VISIT(state->request_timeout);
     Py_VISIT(state->asgi_type);
     Py_VISIT(state->asgi_send_type);
     Py_VISIT(state->asgi_receive_type);
@@ -201,6 +210,7 @@ clear(PyObject *module)
     Py_CLEAR(state->errors_type);
     Py_CLEAR(state->file_wrapper_type);
     Py_CLEAR(state->body_error);
+    Py_CLEAR(state->request_timeout);
     Py_CLEAR(state->asgi_type);
     Py_CLEAR(state->asgi_send_type);
     Py_CLEAR(state->asgi_receive_type);

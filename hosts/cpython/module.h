@@ -37,6 +37,7 @@ struct bkpy_state {
         *asgi_done_type, *asgi_turner_type;     // ref
     PyObject *asgi_disconnected;                // ref: class Disconnected(OSError)
     PyObject *body_error;                       // ref: class BodyError(OSError)
+    PyObject *request_timeout;                  // ref: class RequestTimeout(BaseException)
     PyTypeObject *io_file, *io_reader, *io_random;  // ref: io.FileIO, io.BufferedReader, io.BufferedRandom
     PyObject *words[BKPY_WORD_COUNT];           // ref
     PyObject *header_keys[BK_HEADER_COUNT];     // ref: "HTTP_ACCEPT", "CONTENT_TYPE", NULL for names apps must not see

@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "allocator.h"
+#include "insight.h"
 
 #define WHY_ROOM 4096
 #define PAIRS_MAX 4096
@@ -39,6 +40,7 @@ in_child(void)
     struct bk_worker *worker = host->worker;
     forget_engine(host);
     bk_worker_abandon(worker);
+    bkpy_insight_forked();
 }
 
 // Around fork() no thread may be in the middle of the engine's lists.
@@ -193,6 +195,7 @@ worker_dealloc(PyObject *self)
     if (atomic_load(&alive) == host)
         atomic_store(&alive, NULL);
     forget_engine(host);
+    bkpy_insight_end();
     if (!abandoned)
         bk_worker_free(worker->worker);  // in a forked child the memory is left as it is
     for (struct bkpy_host *next; host; host = next) {
@@ -314,18 +317,6 @@ worker_failed(PyObject *self, PyObject *args)
 }
 
 static PyObject *
-worker_booting(PyObject *self, PyObject *text)
-{
-    Py_ssize_t len;
-    const char *at = PyUnicode_AsUTF8AndSize(text, &len);
-    struct bk_worker *worker = at ? live(self) : NULL;
-    if (!worker)
-        return NULL;
-    bk_worker_booting(worker, (struct bk_str){at, (size_t)len});
-    Py_RETURN_NONE;
-}
-
-static PyObject *
 worker_files(PyObject *self, PyObject *names)
 {
     char *at;
@@ -347,6 +338,12 @@ worker_debugging(PyObject *self, PyObject *on)
         return NULL;
     bk_worker_debugging(worker, truth);
     Py_RETURN_NONE;
+}
+
+static PyObject *
+worker_watch_over(PyObject *self, PyObject *args)
+{
+    return live(self) ? bkpy_insight_begin(((struct worker *)self)->host, args) : NULL;
 }
 
 // {"app": "x:y", ...} as "key=value" lines.
@@ -507,7 +504,9 @@ static PyMethodDef methods[] = {
      "them."},
     {"debugging", worker_debugging, METH_O,
      "debugging(on): a person is at a breakpoint of this process, or has left it."},
-    {"booting", worker_booting, METH_O, "booting(text): still importing, at this Python stack."},
+    {"watch_over", worker_watch_over, METH_VARARGS,
+     "watch_over(report, interrupt, own, threading): answer the time keeper; (fd, signal) for faulthandler. See "
+     "insight.py."},
     {"ready", worker_ready, METH_O, "ready(facts): open the doors and tell the master."},
     {"serve", worker_serve, METH_O, "serve(app): run a WSGI application until told to stop."},
     {"serve_green", worker_serve_green, METH_VARARGS,

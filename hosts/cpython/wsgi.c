@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "green.h"
+#include "insight.h"
 
 #define LEND_ABOVE 4096  // the engine copies what is shorter (BK_COPY_MAX)
 
@@ -24,6 +25,8 @@ bkpy_wsgi_run(struct bkpy_host *host, struct bk_exchange *x)
     int done = result ? answer(host, x, result) : -1;
     if (bk_unlikely(done < 0))
         bkpy_failure_answer(host, x);
+    if (bk_unlikely(host->raised))
+        bkpy_insight_settle(host);
     if (bk_unlikely(host->log_count) && dict)
         note_atoms(host, x, dict);
     if (bk_unlikely(bk_exchange_note(x)->object != NULL))

@@ -2,7 +2,7 @@
 
 Importing this package is cheap and has no effect: the engine is loaded when a server is started.
 """
-__all__ = ["__version__", "run"]
+__all__ = ["RequestTimeout", "__version__", "run"]
 
 
 def __getattr__(name):
@@ -10,6 +10,10 @@ def __getattr__(name):
         from .serve import run
         globals()["run"] = run
         return run
+    if name == "RequestTimeout":
+        from ._engine import RequestTimeout
+        globals()["RequestTimeout"] = RequestTimeout
+        return RequestTimeout
     if name == "__version__":
         from ._engine import VERSION
         globals()["__version__"] = VERSION

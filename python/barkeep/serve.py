@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 
-from . import classes, kind, loader
+from . import classes, insight, kind, loader
 from .hook import when_imported
 from .words import environment, is_venv, python
 
@@ -115,6 +115,7 @@ def serve(loaded, settings, began, ready=None):
             raise
         from .address import explained
         raise explained(error, settings, loaded.name) from None
+    insight.begin(worker)
     setting = worker.setting("worker_class")
     classes.prepare(setting)
     run_class, _ = classes.start(worker, loaded, classes.choose(setting, loaded), usual_threads=1)

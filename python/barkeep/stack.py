@@ -51,9 +51,21 @@ def stack_lines(frame):
     """Where a thread is now, from a frame of sys._current_frames()."""
     frames = []
     while frame is not None:
-        frames.append((frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, frame.f_globals))
+        frames.append(facts_of(frame))
         frame = frame.f_back
-    return [clean(line) for line in frame_lines(without_ours(frames[::-1]))]
+    frames.reverse()
+    while frames and frames[0][3].get("__name__") == "threading":  # how a thread begins
+        del frames[0]
+    return [clean(line) for line in frame_lines(without_ours(frames))]
+
+
+def awaiting_lines(frames):
+    """The same of suspended coroutines, the outermost first."""
+    return [clean(line) for line in frame_lines(without_ours([facts_of(frame) for frame in frames]))]
+
+
+def facts_of(frame):
+    return frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name, frame.f_globals
 
 
 def error_frames(error):

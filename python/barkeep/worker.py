@@ -12,11 +12,10 @@ import time
 from _thread import allocate_lock, get_ident, start_new_thread  # as they are before gevent patches them
 from time import sleep
 
-from . import classes
+from . import classes, insight
 from .hook import when_imported
 
 IGNORED_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
-BOOTING_SECONDS = 30.0  # between two reports of a long import
 LEAVING_SECONDS = 2.0   # until a worker that cannot end says what it waits for
 LEAST_PATIENCE = 0.5    # for the end of the interpreter, also with --graceful-timeout 0
 
@@ -69,6 +68,7 @@ def prepare(worker):
             stream.reconfigure(line_buffering=True)
     if sys.stderr is not None:
         faulthandler.enable()
+    insight.begin(worker)
     sys.argv = worker.arguments() or ["barkeep"]
     ignore_signals()
     watch_forks()
@@ -174,7 +174,7 @@ def on_breakpoint(*args, header=None, **more):
 def load(worker):
     """The Loaded application and the function that serves it. A failure is told to the master, in full, and ends the process."""
     from . import loader
-    watch, setting = Watch(worker), worker.setting("worker_class")
+    setting = worker.setting("worker_class")
     imported = begin_imports(worker)
     try:
         classes.prepare(setting)
@@ -198,8 +198,6 @@ def load(worker):
         brief, whole = in_short(problem.__cause__) if problem.__cause__ else (problem.what, False)
         worker.failed(problem.code, problem.key, fitting(for_log(problem.what, *problem.lines)), clean(brief), whole)
         failure = problem.code
-    finally:
-        watch.stop()
     leave(worker, failure)
 
 
@@ -226,27 +224,6 @@ def fail(worker, key, text):
     from ._engine import MESSAGES
     worker.failed(MESSAGES[key][0], key, text)
     leave(worker, MESSAGES[key][0])
-
-
-class Watch:
-    """Tells the master every half minute where an import is. A bare thread: `threading` may not be imported yet, and gevent
-    must find no threads of ours when it patches."""
-
-    def __init__(self, worker):
-        self.worker, self.importing = worker, get_ident()
-        self.over = allocate_lock()
-        self.over.acquire()
-        start_thread(self.run, BOOTING_SECONDS)
-
-    def run(self, seconds):
-        while not self.over.acquire(timeout=seconds):
-            frame = sys._current_frames().get(self.importing)
-            from .stack import stack_lines
-            from .words import fitting, for_log
-            self.worker.booting(fitting(for_log(*stack_lines(frame))))
-
-    def stop(self):
-        self.over.release()
 
 
 def show_title(worker, loaded):

@@ -64,6 +64,8 @@ int bk_config_set(struct bk_config *config, struct bk_str key, struct bk_str val
 // All three borrow the config until that key is set again. Fields written directly are not seen here.
 bool bk_config_get(const struct bk_config *config, unsigned n, struct bk_str *ret_key, struct bk_str *ret_value,
                    const char **ret_origin);
+// Bytes of a size as --max-worker-memory has it: "512M". 0 for "off", NULL and what is none.
+uint64_t bk_config_size_of(const char *text);
 // Origin of a key, "" for an unknown one.
 const char *bk_config_origin(const struct bk_config *config, const char *key);
 // Text of a key as bk_config_get gives it, "" for an unknown one.

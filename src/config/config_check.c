@@ -22,6 +22,14 @@ bk_config_check(const struct bk_config *config, bk_config_complain_fn complain, 
         compare(config, "limit_request_head", "limit_request_field_size", complain, self, &count);
     if ((uint64_t)config->limit_request_line > config->limit_request_head)
         compare(config, "limit_request_head", "limit_request_line", complain, self, &count);
+    if (config->workers_max && config->workers_min > config->workers_max)
+        compare(config, "workers_max", "workers_min", complain, self, &count);
+    else if (!config->workers_max && config->workers > 0 &&
+             config->workers_min > config->workers) {
+        complain(self, BK_KEY_OPTION_CONFLICT,
+                 "--workers-min is above --workers: give --workers-max, or more --workers");
+        count++;
+    }
     if (config->python && config->venv) {
         char text[300];
         snprintf(text, sizeof(text),
@@ -64,6 +72,8 @@ static const char *check_syslog(struct bk_str text);
 static const char *check_mode(struct bk_str text);
 static const char *check_rlimit(struct bk_str item);
 static bool parse_limit(struct bk_str text, uint64_t *ret);
+static const char *check_jitter(struct bk_str text);
+static const char *check_memory(struct bk_str text);
 
 const char *
 bk__config_check_item(const struct bk_option *option, struct bk_str item)
@@ -80,6 +90,8 @@ bk__config_check_item(const struct bk_option *option, struct bk_str item)
         {BK__OPTION_umask, check_mode},
         {BK__OPTION_socket_mode, check_mode},
         {BK__OPTION_rlimit, check_rlimit},
+        {BK__OPTION_max_requests_jitter, check_jitter},
+        {BK__OPTION_max_worker_memory, check_memory},
     };
     unsigned index = (unsigned)(option - bk_options(&(unsigned){0}));
     for (unsigned i = 0; i < BK_COUNT(checks); i++)
@@ -204,4 +216,24 @@ parse_limit(struct bk_str text, uint64_t *ret)
         return false;
     *ret *= unit;
     return true;
+}
+
+static const char *
+check_jitter(struct bk_str text)
+{
+    uint64_t number;
+    if (text.at[text.len - 1] == '%')
+        text.len--;
+    return bk_str_parse_u64(text, 1000000000, &number) == 0 ? NULL
+                                                            : "not a number; 100 and 10% are";
+}
+
+static const char *
+check_memory(struct bk_str text)
+{
+    char copy[32];
+    if (bk_str_equal(text, BK_STR("auto")) || bk_str_equal(text, BK_STR("off")))
+        return NULL;
+    snprintf(copy, sizeof(copy), "%.*s", (int)text.len, text.at);
+    return bk_config_size_of(copy) ? NULL : "not a size; 512M, 2G, auto and off are";
 }

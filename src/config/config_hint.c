@@ -204,8 +204,8 @@ rate(const struct bk_option *option, struct bk_str name)
         return distance;
     char text[64];
     int len = snprintf(text, sizeof(text), "%.*s", (int)name.len, name.at);
-    if (name.len >= 3 && bk_str_starts(theirs, name))
-        return distance;
+    if (name.len >= 3 && bk_str_starts(theirs, name))  // a whole word of it is nearer
+        return theirs.at[name.len] == '-' ? distance / 3 : distance;
     if (name.len >= 4 && len < (int)sizeof(text) && strstr(option->name, text))
         return DISTANCE_MAX + distance;  // after all that begin with it
     return FAR;

@@ -148,6 +148,13 @@ parse_size(struct bk_str value, uint64_t *ret)
     return error;
 }
 
+uint64_t
+bk_config_size_of(const char *text)
+{
+    uint64_t size = 0;
+    return text && parse_size(bk_str_of(text), &size) == 0 ? size : 0;
+}
+
 // The shortest text with a whole number: 65536 is "64K".
 static size_t
 format_size(char out[24], uint64_t size)

@@ -34,7 +34,8 @@ static void level_v2(struct bk_cpus *cpus, const char *directory);
 static void level_v1_cpu(struct bk_cpus *cpus, const char *directory);
 static void level_v1_memory(struct bk_cpus *cpus, const char *directory);
 static void take_quota(struct bk_cpus *cpus, const char *quota, const char *period);
-static void take_memory(struct bk_cpus *cpus, const char *text);
+static void take_memory(struct bk_cpus *cpus, const char *directory, const char *text);
+static void note_own(struct bk_cpus *cpus, const char *directory, const char *file);
 static bool read_file(const char *directory, const char *name, char *out, size_t room);
 static bool has_word(const char *list, const char *word);
 
@@ -199,7 +200,8 @@ level_v2(struct bk_cpus *cpus, const char *directory)
         sscanf(text, "%31s %31s", quota, period) == 2)
         take_quota(cpus, quota, period);
     if (read_file(directory, "memory.max", text, sizeof text))
-        take_memory(cpus, text);
+        take_memory(cpus, directory, text);
+    note_own(cpus, directory, "memory.events");
 }
 
 static void
@@ -218,7 +220,18 @@ level_v1_memory(struct bk_cpus *cpus, const char *directory)
     char text[64];
 
     if (read_file(directory, "memory.limit_in_bytes", text, sizeof text))
-        take_memory(cpus, text);
+        take_memory(cpus, directory, text);
+    note_own(cpus, directory, "memory.oom_control");
+}
+
+// The first level of a climb is our own group.
+static void
+note_own(struct bk_cpus *cpus, const char *directory, const char *file)
+{
+    char text[64];
+
+    if (!cpus->memory_own[0] && read_file(directory, file, text, sizeof text))
+        snprintf(cpus->memory_own, sizeof cpus->memory_own, "%s", directory);
 }
 
 // "max" and -1 mean none.
@@ -235,12 +248,14 @@ take_quota(struct bk_cpus *cpus, const char *quota, const char *period)
 }
 
 static void
-take_memory(struct bk_cpus *cpus, const char *text)
+take_memory(struct bk_cpus *cpus, const char *directory, const char *text)
 {
     uint64_t limit = strtoull(text, NULL, 10);
 
-    if (limit > 0 && limit < MEMORY_UNLIMITED && (cpus->memory == 0 || limit < cpus->memory))
+    if (limit > 0 && limit < MEMORY_UNLIMITED && (cpus->memory == 0 || limit < cpus->memory)) {
         cpus->memory = limit;
+        snprintf(cpus->memory_at, sizeof cpus->memory_at, "%s", directory);
+    }
 }
 
 static bool

@@ -5,10 +5,14 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#define BK_CPUS_PATH 8192
+
 struct bk_cpus {
     unsigned affinity;  // CPUs this process may run on
     unsigned quota;     // CPUs the tightest cgroup pays for, rounded up; 0: no quota
     uint64_t memory;    // bytes of the tightest cgroup memory limit; 0: none
+    char memory_at[BK_CPUS_PATH];   // directory of the group that has it, "": none
+    char memory_own[BK_CPUS_PATH];  // and of our own group, "": not to be read
 };
 
 // `root` stands in front of /proc and /sys ("" but in tests). What cannot be read is not there.

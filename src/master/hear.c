@@ -12,6 +12,7 @@
 #include "master/announce.h"
 #include "master/autoreload.h"
 #include "master/bind.h"
+#include "master/recycle.h"
 #include "master/reload.h"
 #include "master/scale.h"
 #include "master/stop.h"
@@ -27,6 +28,7 @@ static void channel_ready(struct bk_watch *watch, uint32_t events);
 static bool receive_one(struct bk_member *member);
 static void take(struct bk_member *member, enum bk_message type, struct bk_str text);
 static void take_ready(struct bk_member *member, struct bk_str text);
+static void take_recycle(struct bk_member *member, struct bk_str text);
 static void take_failed(struct bk_member *member, struct bk_str text);
 static void fail_first(struct bk_member *member, int code, struct bk_str key, struct bk_str text);
 static void log_failure(struct bk_member *member, struct bk_str key, struct bk_str text);
@@ -149,6 +151,9 @@ take(struct bk_member *member, enum bk_message type, struct bk_str text)
     case BK_MESSAGE_DEBUGGING:
         member->debugging = bk_str_equal(bk_channel_field(text, "on"), BK_STR("yes"));
         break;
+    case BK_MESSAGE_RECYCLE:
+        take_recycle(member, text);
+        break;
     case BK_MESSAGE_CLOSED:
         member->listeners_closed = true;
         bk_stop_listeners_closed(member->pool);
@@ -195,6 +200,20 @@ take_ready(struct bk_member *member, struct bk_str text)
     bk_autoreload_ready(member);
     pool->served = true;
     bk_scale_fill(pool);
+}
+
+// A worker asks for its own replacement.
+static void
+take_recycle(struct bk_member *member, struct bk_str text)
+{
+    struct bk_str why = bk_channel_field(text, "why");
+
+    if (bk_str_equal(why, BK_STR("timeout")))
+        bk_recycle_ask(member, true, "a request passed --timeout");
+    else if (bk_str_equal(why, BK_STR("stuck")))
+        bk_recycle_ask(member, true, "its loop does not turn");
+    else
+        bk_recycle_ask(member, false, "it has answered --max-requests");
 }
 
 static void

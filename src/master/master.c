@@ -12,16 +12,19 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "master/adapt.h"
 #include "master/announce.h"
 #include "master/autoreload.h"
 #include "master/bind.h"
 #include "master/certificates.h"
 #include "master/child.h"
+#include "master/memory.h"
 #include "master/scale.h"
 #include "master/signals.h"
 #include "master/state.h"
 #include "master/stop.h"
 #include "master/title.h"
+#include "master/watchdog.h"
 #include "master/words.h"
 
 #include "base/banned.h"
@@ -115,9 +118,12 @@ set_up(struct bk_master *master)
         rc = bk_signals_watch(master);
     if (rc < 0)
         return out_of(master, "cannot make the event loop", rc);
+    bk_memory_begin(master);
     unsigned wanted = start->config->workers < 0 ? bk_cpus_workers(&master->cpus)
                                                  : (unsigned)start->config->workers;
     unsigned seats = wanted > SEATS_LEAST ? wanted : SEATS_LEAST;
+    if (seats < (unsigned)start->config->workers_max)
+        seats = (unsigned)start->config->workers_max;
     if (!open_shared_memory(master, seats) || !open_journal(master) || !make_pool(master, wanted))
         return false;
     if (!start->bind_only && !find_interpreter(&master->pools[0]))
@@ -132,6 +138,7 @@ set_up(struct bk_master *master)
         bk_systemd_open(master);
     if (!bk_bind_open(&master->pools[0]) || start->bind_only)
         return false;
+    bk_watchdog_start(&master->pools[0]);
     return bk_autoreload_open(&master->pools[0]) || out_of(master, "cannot watch files", -ENOMEM);
 }
 
@@ -209,7 +216,7 @@ make_pool(struct bk_master *master, unsigned wanted)
     master->pool_count = 1;
     pool->master = master;
     pool->config = master->start->config;
-    pool->wanted = wanted;
+    pool->wanted = bk_adapt_begin(pool, wanted);
     pool->starting = master->started;
     bk_list_init(&pool->members);
     pool->seat_count = (master->slot_count - 1) / 2;
@@ -305,6 +312,8 @@ release(struct bk_master *master)
 static void
 release_pool(struct bk_master_pool *pool)
 {
+    if (pool->master->loop.epoll_fd >= 0)
+        bk_watchdog_stop(pool);
     bk_autoreload_close(pool);
     bk_certificates_close(pool);
     bk_interpreter_release(&pool->interpreter);

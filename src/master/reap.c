@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "master/hear.h"
+#include "master/memory.h"
 #include "master/reload.h"
 #include "master/scale.h"
 #include "master/stop.h"
@@ -23,8 +24,10 @@
 static struct bk_member *find_member(struct bk_master *master, pid_t pid);
 static void bury_member(struct bk_member *member, int status, const struct rusage *usage);
 static void report_first(struct bk_member *member, const char *how);
-static void report(struct bk_member *member, const char *how, const struct rusage *usage,
-                   uint64_t pause);
+static void report(struct bk_member *member, int status, const char *how,
+                   const struct rusage *usage, uint64_t pause);
+static bool killed_for_memory(struct bk_member *member, int status, const char *memory,
+                              const char *doing);
 static void say_how(int status, char *out, size_t room);
 static void say_doing(const struct bk_slot *slot, char *out, size_t room);
 static uint64_t errors_of(const struct bk_slot *slot);
@@ -66,6 +69,9 @@ bk_reap_slot(struct bk_slot *slot)
     atomic_store(&slot->armed, 0);
     atomic_store(&slot->turned, 0);
     atomic_store(&slot->progressed, 0);
+    atomic_store(&slot->beat, 0);
+    atomic_store(&slot->others, 0);
+    atomic_store(&slot->step_back, 0);
     atomic_store(&slot->in_app_since, 0);
     atomic_store(&slot->request_len, 0);
     atomic_store(&slot->request_lock, 0);
@@ -103,7 +109,7 @@ bury_member(struct bk_member *member, int status, const struct rusage *usage)
         pause =
             bk_backoff_died(&seat->backoff, member->ready ? bk_clock_mono() - member->ready : 0);
         if (!tried)
-            report(member, how, usage, pause);
+            report(member, status, how, usage, pause);
     }
     master->requests += atomic_load(&slot->counters.requests);
     master->errors += errors_of(slot);
@@ -135,7 +141,8 @@ report_first(struct bk_member *member, const char *how)
 }
 
 static void
-report(struct bk_member *member, const char *how, const struct rusage *usage, uint64_t pause)
+report(struct bk_member *member, int status, const char *how, const struct rusage *usage,
+       uint64_t pause)
 {
     struct bk_master_pool *pool = member->pool;
     const struct bk_slot *slot = &pool->master->scoreboard->slots[member->slot];
@@ -156,11 +163,35 @@ report(struct bk_member *member, const char *how, const struct rusage *usage, ui
     say_doing(slot, doing, sizeof doing);
     bk_words_duration(now - member->born, up);
     bk_words_size((uint64_t)usage->ru_maxrss * 1024, memory);
+    if (killed_for_memory(member, status, memory, doing))
+        return;
     bk_log(BK_LOG_ERROR, looping ? BK_MASTER_KEY(WORKER_CRASH_LOOP) : BK_MASTER_KEY(WORKER_DIED),
            "worker %u (pid %d) %s%s after %s, %s, peak RSS %s%s; the next one starts in %s",
            member->number, (int)member->pid,
            member->ready ? "died: " : "died before it was ready: ", how, up, doing, memory, held,
            next);
+}
+
+// By the kernel, because the cgroup's memory was used up: it counts those.
+static bool
+killed_for_memory(struct bk_member *member, int status, const char *memory, const char *doing)
+{
+    const struct bk_slot *slot = &member->pool->master->scoreboard->slots[member->slot];
+    unsigned others = atomic_load(&slot->others);
+    uint64_t before, after;
+    char lost[64] = "";
+
+    if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || member->killed ||
+        !bk_memory_killed(member->pool->master, &before, &after))
+        return false;
+    if (others > 0)
+        snprintf(lost, sizeof lost, ", %u other request%s lost", others, others == 1 ? "" : "s");
+    bk_log(BK_LOG_ERROR, BK_MASTER_KEY(WORKER_OOM),
+           "worker %u (pid %d) was killed by the kernel for memory (cgroup oom_kill %llu -> %llu), "
+           "RSS %s, %s%s",
+           member->number, (int)member->pid, (unsigned long long)before,
+           (unsigned long long)after, memory, doing, lost);
+    return true;
 }
 
 static void

@@ -22,7 +22,6 @@ static struct bk_seat *trial_seat(struct bk_master_pool *pool);
 static void roll(struct bk_master_pool *pool);
 static bool doors_closed(struct bk_master_pool *pool);
 static void closing_over(struct bk_timer *timer);
-static bool start_successor(struct bk_seat *seat);
 static void finish(struct bk_master_pool *pool);
 static void give_up(struct bk_master_pool *pool, struct bk_str brief, struct bk_str detail);
 static void say_refused(const struct bk_master_pool *pool, struct bk_str brief,
@@ -134,7 +133,7 @@ roll(struct bk_master_pool *pool)
             continue;  // an empty one is filled as at any other time
         old++;
         if (!seat->successor && !bk_timer_is_set(&seat->respawn) && pool->booting < at_once &&
-            !start_successor(seat))
+            !bk_reload_successor(seat))
             return;
     }
     if (old == 0 && doors_closed(pool))
@@ -176,9 +175,8 @@ closing_over(struct bk_timer *timer)
     bk_reload_advance(pool);
 }
 
-// False when no other needs to be tried now.
-static bool
-start_successor(struct bk_seat *seat)
+bool
+bk_reload_successor(struct bk_seat *seat)
 {
     int rc = bk_spawn(seat);
     char why[BK_WORDS_ROOM], next[BK_WORDS_ROOM];

@@ -13,6 +13,7 @@
 
 struct bk_master_pool;
 struct bk_member;
+struct bk_seat;
 
 enum bk_reload_phase {
     BK_RELOAD_IDLE,
@@ -42,6 +43,9 @@ void bk_reload_begin(struct bk_master_pool *pool, const char *cause, bool develo
 void bk_reload_advance(struct bk_master_pool *pool);
 // A trial goes on: seats that are empty stay so until its outcome is known.
 bool bk_reload_holds(const struct bk_master_pool *pool);
+
+// Starts a member beside that of the seat. False when no other needs to be tried now.
+bool bk_reload_successor(struct bk_seat *seat);
 
 // What became of a member. Each may be called for any member.
 void bk_reload_ready(struct bk_member *member);

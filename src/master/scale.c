@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "master/hear.h"
+#include "master/recycle.h"
 #include "master/reload.h"
 #include "master/spawn.h"
 #include "master/words.h"
@@ -36,6 +37,7 @@ bk_scale_fill(struct bk_master_pool *pool)
             may = fill_seat(seat);
     }
     bk_reload_advance(pool);
+    bk_recycle_advance(pool);
 }
 
 void
@@ -93,7 +95,9 @@ bk_scale_dismiss(struct bk_member *member, enum bk_dismissal how)
     if (member->seat->member == member)
         member->seat->member = NULL;
     bk_reload_left(member);
-    if (how == BK_DISMISS_QUIT)
+    if (member->frozen)
+        bk_hear_kill(member);
+    else if (how == BK_DISMISS_QUIT)
         bk_hear_order(member, BK_MESSAGE_QUIT, "");
     else
         order_drain(member, how);

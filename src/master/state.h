@@ -49,6 +49,9 @@ struct bk_member {
     bool brief;                   // leaving, and only for a few seconds: development
     uint64_t patience;            // leaving: how long it may take, ns
     bool debugging;               // a person is at its breakpoint(): nothing hurries it
+    bool recycle, urgent;         // to be replaced (recycle.c); before others that are
+    bool silent, frozen;          // its beat has stopped, that was said; and it is to be killed for that
+    uint64_t memory;              // resident bytes at the last look, 0: none yet
 };
 
 // A worker number. A new member may sit down while its predecessor is still leaving.
@@ -65,6 +68,21 @@ struct bk_seat {
 struct bk_app_facts {
     char app[256], kind[96], python[64], ready_ms[24];
     char threads[8], loop[48];  // of the worker class: "4"; "loop asyncio, lifespan on"
+};
+
+// The regular look, watchdog.c.
+struct bk_watchdog {
+    struct bk_timer timer;
+    uint64_t last, since;  // monotonic ns: of the last tick; silence of workers counts from then on
+    uint64_t relieved;     // when a worker was last recycled because the cgroup was nearly full
+};
+
+// The number of workers by load, adapt.c.
+struct bk_adapt {
+    unsigned least, most;   // 0: the number is fixed
+    double busy;            // share of the workers' threads that is busy, smoothed
+    uint64_t sampled;       // monotonic ns
+    uint64_t high_since, low_since;  // busy or a queue, or hardly busy, since then; 0: not now
 };
 
 struct bk_master_pool {
@@ -85,6 +103,8 @@ struct bk_master_pool {
     struct bk_log_limit crashes;
     struct bk_reload reload;
     struct bk_certificates *certificates;  // owns; NULL: no address is https
+    struct bk_watchdog watchdog;
+    struct bk_adapt adapt;
     struct bk_autoreload *autoreload;   // owns; NULL: no files are watched
     bool waiting;                       // the first import failed and --reload is on: until a file changes
     uint64_t starting;                  // monotonic ns: the first worker was started, or started anew
@@ -122,6 +142,7 @@ struct bk_master {
     int exit_code;
     bool announced;                   // the start line was written: write a last line too
     uint64_t requests, errors;        // of members that are gone
+    uint64_t oom_kills;               // the cgroup's count, see memory.h
 };
 
 #define BK_MASTER_KEY(name) (bk_message(BK_KEY_##name)->key)

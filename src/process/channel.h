@@ -15,6 +15,7 @@ enum bk_message {
     BK_MESSAGE_CLOSED,      // draining: the accept queues were empty, our copies of the listeners are closed
     BK_MESSAGE_FILES,       // text= names of files that were imported, one a line; more may follow, at any time
     BK_MESSAGE_DEBUGGING,   // on=yes: a person is at a breakpoint of this worker; on=no
+    BK_MESSAGE_RECYCLE,     // wants to be replaced; why=timeout, stuck (its loop does not turn), requests
     // master -> worker
     BK_MESSAGE_DRAIN = 64,  // finish gracefully; timeout_ms=..., yield=yes: idle connections may ask once more
     BK_MESSAGE_QUIT,        // stop now

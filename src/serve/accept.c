@@ -22,6 +22,7 @@
 #define LOOK (1000 * BK_MSEC)  // an armed worker looks whether a connection was forgotten
 #define STALE                                                                                      \
     (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
+#define ALONE 100  // ms: all threads are busy and there is no other worker; there may be one soon
 #define NOBODY UINT64_MAX      // in `suspects`: no worker ever turned at that moment
 #define PAUSE (100 * BK_MSEC)  // without descriptors
 
@@ -286,11 +287,12 @@ bk__accept_gate(struct bk_engine *engine)
     if (view.changes != accept->seen)
         accept->active_until = now + QUIET;
     accept->seen = view.changes;
-    if (bk_unlikely(engine->standing) && view.ready)
+    bool step_back = atomic_load_explicit(&engine->slot->step_back, memory_order_relaxed);
+    if (bk_unlikely(engine->standing || step_back) && view.ready)
         return leave_it_to_others(engine);
     bool level = engine->conn_count <= view.least + 1 + view.least / 8;
     if (accept->armed && !view.others) {
-        return -1;
+        return bk_unlikely(engine->standing) ? ALONE : -1;
     } else if (accept->armed) {
         if (level || now >= accept->active_until)
             return look_for_the_forgotten(engine);
@@ -370,7 +372,8 @@ look_around(const struct bk_engine *engine)
         view.others = true;
         uint64_t turned = atomic_load_explicit(&slot->turned, memory_order_relaxed);
         bool waiting = atomic_load_explicit(&slot->waiting, memory_order_relaxed);
-        if (state == BK_SLOT_BUSY)
+        if (state == BK_SLOT_BUSY ||
+            atomic_load_explicit(&slot->step_back, memory_order_relaxed))
             continue;
         if (turned == engine->accept.suspects[i] || (!waiting && turned + STALE < engine->loop.now))
             continue;

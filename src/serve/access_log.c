@@ -123,7 +123,9 @@ bk__access_log_write(struct bk_exchange *x)
         bk_log_record(&record);
         return;
     }
-    bool slow = log->slow && x->started && !x->ws && x->committed - x->started > log->slow;
+    // Of one that was named while it ran nothing more needs to be said.
+    bool slow = log->slow && x->started && !x->ws && x->committed - x->started > log->slow &&
+                atomic_load_explicit(&x->slow_told, memory_order_relaxed) != x->generation;
     bool failed =
         x->answer.status >= 500 && !x->key;  // with a key the failure has its own line already
     if (bk_likely(!slow && !failed))

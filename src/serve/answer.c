@@ -364,5 +364,5 @@ fail(struct bk_errand *errand)
     if (x->answer.opened)
         x->answer.failed = true;
     else
-        bk__to_page_fill(x, 500, NULL);
+        bk__to_page_fill(x, strcmp(x->key, "request-timeout") == 0 ? 504 : 500, NULL);
 }

@@ -92,6 +92,10 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
     obey(engine);
     atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
     bk_count(&engine->counters->turns, 1);
+    if (bk_unlikely(atomic_load_explicit(&engine->counters->requests, memory_order_relaxed) >=
+                    engine->spent_at) &&
+        engine->spent(engine->doors_self))
+        engine->spent_at = UINT64_MAX;
     engine->turned_at = engine->loop.now;
     engine->stop_told = engine->stopped && engine->hosted;
     engine->turning = false;
@@ -207,6 +211,7 @@ bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct
     struct bk_engine *engine = calloc(1, sizeof *engine);
     if (!engine)
         return -ENOMEM;
+    engine->spent_at = UINT64_MAX;
     engine->config = config;
     engine->slot = slot;
     engine->counters = &slot->counters;

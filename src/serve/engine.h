@@ -18,6 +18,7 @@
 #include "serve/conn.h"
 #include "serve/exchange.h"
 #include "serve/guard.h"
+#include "serve/peek.h"
 #include "stats/stats_segment.h"
 #include "tls/tls.h"
 
@@ -75,6 +76,10 @@ struct bk_engine {
 
     void (*doors_closed)(void *self);  // a drain has emptied the accept queues; may be NULL
     void *doors_self;                  // borrows the worker
+    // --max-requests are answered. False: call again in the next turn. Never called with spent_at
+    // UINT64_MAX.
+    bool (*spent)(void *self);
+    uint64_t spent_at;
     _Atomic int order;                 // enum bk_order, set by any thread
     uint64_t idle_until;  // draining: from then on idle connections are closed
     bool draining, stopped, turning;
@@ -84,6 +89,7 @@ struct bk_engine {
     bool polled;           // a foreign loop polls the loop's fd
     bool handed_out;       // the host got an exchange since the last turn
     bool dead;             // a forked child: touch nothing
+    _Atomic bool peeking;  // peek.c looks at exchanges: a commit waits
     uint64_t id_secret[2];  // request ids
 
     struct bk_tls *tls;                // ref: certificates for new connections; NULL without https

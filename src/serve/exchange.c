@@ -37,7 +37,7 @@ bk__exchange_new(struct bk_conn *conn)
     memset(&x->body, 0, sizeof x->body);
     x->received = engine->loop.now;
     x->started = x->committed = x->sent = 0;
-    x->id.len = 0;
+    x->id = (struct bk_str){0};
     x->notes = NULL;
     x->key = x->why = NULL;
     x->conn = conn;
@@ -226,11 +226,9 @@ hex_digits(char out[8], uint32_t value)
     memcpy(out, &x, 8);
 }
 
-struct bk_str
-bk_exchange_id(struct bk_exchange *x)
+static void
+make_id(const struct bk_exchange *x, char out[16])
 {
-    if (x->id.len)
-        return x->id;
     // Made of what the exchange knows, so that threads share no generator; every step can be turned
     // round, so two requests never get the same. Not a secret.
     const uint64_t *secret = x->engine->id_secret;
@@ -238,13 +236,38 @@ bk_exchange_id(struct bk_exchange *x)
     sum = (sum ^ sum >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
     sum = (sum ^ sum >> 27) * UINT64_C(0x94d049bb133111eb);
     sum ^= sum >> 31;
+    hex_digits(out, (uint32_t)(sum >> 32));
+    hex_digits(out + 8, (uint32_t)sum);
+}
+
+struct bk_str
+bk_exchange_id(struct bk_exchange *x)
+{
+    if (x->id.len)
+        return x->id;
     char *text = bk_arena_text(&x->arena, 16);
     if (!text)
         return BK_STR("-");
-    hex_digits(text, (uint32_t)(sum >> 32));
-    hex_digits(text + 8, (uint32_t)sum);
+    make_id(x, text);
     x->id = (struct bk_str){text, 16};
     return x->id;
+}
+
+// One that a proxy gave lies in the head and was there before the application was called; any other
+// is made of what never changes.
+void
+bk__exchange_id_copy(const struct bk_exchange *x, char *out, size_t room)
+{
+    const char *at = x->id.at, *head = x->head.base;
+    bool given = x->id.len && at >= head && at < head + x->head.len;
+    size_t len = given ? x->id.len : 16;
+    if (len >= room)
+        len = room - 1;
+    if (given)
+        len = bk_str_escape(out, room - 1, (struct bk_str){at, len});
+    else
+        make_id(x, out);
+    out[len] = 0;
 }
 
 const char *

@@ -54,6 +54,7 @@ struct bk_exchange {
     _Atomic uint32_t generation;
     _Atomic bool handed_out;  // between next and commit: the host may ask for it by its reference
     _Atomic bool gone;        // the client left before the end
+    _Atomic uint32_t slow_told, overdue;  // peek.c: generation of which that was said
     bool flowing;             // the head is in the output queue: the loop may send what is queued
     uint8_t route;            // bucket of the estimates (baton.c)
     uint8_t state;            // enum bk_exchange_state
@@ -99,6 +100,8 @@ void bk__exchange_free(struct bk_exchange *x);
 void bk__exchange_abort(struct bk_exchange *x);
 // Request line for logs, escaped, NUL-terminated.
 const char *bk__exchange_request_text(const struct bk_exchange *x, char *out, size_t room);
+// The request id as bk_exchange_id gives it, for threads that may not write here. NUL-terminated.
+void bk__exchange_id_copy(const struct bk_exchange *x, char *out, size_t room);
 // "request 7c1f... POST /pay, client 1.2.3.4" for log lines.
 const char *bk__exchange_context(struct bk_exchange *x, char *out, size_t room);
 

@@ -13,6 +13,7 @@ static struct bk_exchange *take_ready(struct bk_engine *engine);
 static void flush(struct bk_errand *errand);
 static void give_back(struct bk_errand *errand);
 static void show_oldest(struct bk_engine *engine);
+static void count_others(struct bk_engine *engine, int by);
 static void finish(struct bk_exchange *x);
 
 void
@@ -153,8 +154,19 @@ take_ready(struct bk_engine *engine)
         bk_list_append(&engine->running, &x->running);
         if (first)
             show_oldest(engine);
+        else
+            count_others(engine, 1);
         return x;
     }
+}
+
+// How many run besides the one that is shown.
+static void
+count_others(struct bk_engine *engine, int by)
+{
+    _Atomic uint32_t *others = &engine->slot->others;
+    uint32_t count = atomic_load_explicit(others, memory_order_relaxed);
+    atomic_store_explicit(others, count + (uint32_t)by, memory_order_relaxed);
 }
 
 // The scoreboard has room for one request: the one that runs longest.
@@ -214,6 +226,9 @@ bk_exchange_commit(struct bk_exchange *x)
     x->committed = bk_clock_mono();
     atomic_store_explicit(&engine->slot->progressed, x->committed, memory_order_relaxed);
     atomic_store_explicit(&x->handed_out, false, memory_order_relaxed);
+    atomic_signal_fence(memory_order_seq_cst);  // peek.h: the other side has the rest of the fence
+    if (bk_unlikely(atomic_load_explicit(&engine->peeking, memory_order_relaxed)))
+        bk__peek_over(engine);
     x->errand.run = give_back;
     if (engine->baton)
         bk__baton_return(engine, x);
@@ -231,6 +246,8 @@ give_back(struct bk_errand *errand)
     bk_list_remove(&x->running);
     if (first)
         show_oldest(engine);
+    if (bk_unlikely(!bk_list_empty(&engine->running)))
+        count_others(engine, -1);
     x->state = BK_EXCHANGE_SENDING;
     if (x->committed > engine->loop.now)  // the application took its time: deadlines count from
         engine->loop.now = x->committed;  // here

@@ -27,11 +27,14 @@ struct bk_slot {
     _Atomic uint32_t worker;              // number (1..), 0 = free
     _Atomic int32_t pid;
     _Atomic uint32_t connections;         // open now
+    _Atomic uint32_t step_back;           // 1: is going to be replaced, others take new connections
     _Atomic uint32_t armed;               // 1: the listeners are in this worker's epoll set
     _Atomic uint32_t waiting;             // 1: blocked in epoll_wait, ready for whatever comes
     _Atomic uint64_t turned;              // monotonic ns of the last loop turn
     _Atomic uint64_t progressed;          // monotonic ns when Python last came back to the engine
+    _Atomic uint64_t beat;                // monotonic ns when the process was last seen moving
     _Atomic uint64_t in_app_since;        // monotonic ns, 0 = no request in the application
+    _Atomic uint32_t others;              // requests in the application besides that one
     _Atomic uint32_t request_lock;        // odd while `request` is being written
     _Atomic uint32_t request_len;
     union {

@@ -8,6 +8,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +33,7 @@ struct bk_worker {
     struct bk_logrings *rings;     // owns; NULL when alone
     struct bk_orders *orders;      // owns; NULL when alone
     struct bk_watcher *watcher;    // owns; NULL before bk_worker_threads
+    struct bk_deadlines *deadlines;  // owns
     struct bk_engine *engine;      // owns
     struct bk_keyring *keyring;    // owns; NULL without TLS or a master
     struct bk_alone_log alone_log;
@@ -47,6 +50,8 @@ static int take_listeners(struct bk_worker *worker);
 static void log_to_ring(void *self, const struct bk_log_record *record);
 static int number_at(struct bk_str *rest, unsigned *ret);
 static void doors_closed(void *self);
+static void set_spent(struct bk_worker *worker);
+static bool spent(void *self);
 
 int
 bk_worker_inherit(int heritage_fd, struct bk_worker **ret, char *ret_why, size_t why_room)
@@ -65,6 +70,9 @@ bk_worker_inherit(int heritage_fd, struct bk_worker **ret, char *ret_why, size_t
                                          ret_why, why_room)) == 0)
         error = bk_orders_start(worker->engine, worker->config, worker->keyring,
                                 worker->channel_fd, &worker->orders);
+    if (error == 0)
+        error = bk_deadlines_start(worker->engine, worker->config, worker->number,
+                                   worker->channel_fd, &worker->deadlines);
     if (error < 0) {
         if (!*ret_why)
             snprintf(ret_why, why_room, "the master's heritage cannot be used: %s",
@@ -243,6 +251,9 @@ bk_worker_alone(const char *const *pairs, unsigned count, struct bk_worker **ret
     }
     if (error == 0)
         error = bind_alone(worker, ret_why, why_room);
+    if (error == 0)
+        error = bk_deadlines_start(worker->engine, worker->config, worker->number, -1,
+                                   &worker->deadlines);
     if (error < 0) {
         if (!*ret_why)
             snprintf(ret_why, why_room, "cannot start: %s", bk_err_name(-error));
@@ -299,6 +310,7 @@ bk_worker_free(struct bk_worker *worker)
     if (!worker || worker->abandoned)  // a forked child: the threads to join are not here, the
                                        // memory goes with the process
         return;
+    bk_deadlines_stop(worker->deadlines);
     bk_watcher_stop(worker->watcher);
     bk_orders_stop(worker->orders);
     bk_engine_free(worker->engine);
@@ -426,15 +438,16 @@ bk_worker_files(struct bk_worker *worker, struct bk_str names)
 }
 
 void
-bk_worker_debugging(struct bk_worker *worker, bool on)
+bk_worker_insight(struct bk_worker *worker, const struct bk_insight *insight, void *self)
 {
-    tell(worker, BK_MESSAGE_DEBUGGING, "on=%s", on ? "yes" : "no");
+    bk_deadlines_insight(worker->deadlines, insight, self);
 }
 
 void
-bk_worker_booting(struct bk_worker *worker, struct bk_str text)
+bk_worker_debugging(struct bk_worker *worker, bool on)
 {
-    tell(worker, BK_MESSAGE_BOOTING, "text=%.*s", (int)text.len, text.at);
+    bk_deadlines_pause(worker->deadlines, on);
+    tell(worker, BK_MESSAGE_DEBUGGING, "on=%s", on ? "yes" : "no");
 }
 
 int
@@ -443,7 +456,11 @@ bk_worker_ready(struct bk_worker *worker, struct bk_str facts)
     atomic_store(&worker->slot->pid, getpid());
     worker->engine->doors_closed = doors_closed;
     worker->engine->doors_self = worker;
+    set_spent(worker);
     int error = bk_engine_open(worker->engine);
+    if (error == 0)
+        bk_deadlines_serve(worker->deadlines,
+                           bk_str_equal(bk_channel_field(facts, "kind"), BK_STR("ASGI")));
     if (error == 0)
         tell(worker, BK_MESSAGE_READY, "%.*s", (int)facts.len, facts.at);
     return error;
@@ -478,6 +495,33 @@ static void
 doors_closed(void *self)
 {
     tell(self, BK_MESSAGE_CLOSED, "%s", "");
+}
+
+// --max-requests and its jitter: "20", or "10%" of it.
+static void
+set_spent(struct bk_worker *worker)
+{
+    const struct bk_config *config = worker->config;
+    uint64_t most = (uint64_t)config->max_requests, random = 0;
+    if (!most || worker->alone)
+        return;
+    const char *text = config->max_requests_jitter ? config->max_requests_jitter : "";
+    uint64_t jitter = strtoull(text, NULL, 10);
+    if (strchr(text, '%'))
+        jitter = most * jitter / 100;
+    if (getrandom(&random, sizeof random, GRND_NONBLOCK) < 0)
+        random = bk_clock_mono() ^ (uint64_t)getpid();
+    worker->engine->spent = spent;
+    worker->engine->spent_at = most + random % (jitter + 1);
+}
+
+// In a turn. False: the master does not listen just now, ask again.
+static bool
+spent(void *self)
+{
+    struct bk_worker *worker = self;
+    return bk_channel_send(worker->channel_fd, BK_MESSAGE_RECYCLE, BK_STR("why=requests")) !=
+           -EAGAIN;
 }
 
 struct bk_engine *

@@ -6,6 +6,7 @@
 #include "base/compiler.h"
 #include "base/str.h"
 #include "host/host.h"
+#include "worker/deadlines.h"
 
 struct bk_worker;
 
@@ -37,12 +38,12 @@ void bk_worker_counts(const struct bk_worker *worker, uint64_t *ret_requests, ui
 // short, `whole` when there is no more to say; it may be empty. Without a master: logs it.
 void bk_worker_failed(struct bk_worker *worker, int code, const char *key, struct bk_str brief,
                       bool whole, struct bk_str text);
-// Still importing (Python stack in text).
-void bk_worker_booting(struct bk_worker *worker, struct bk_str text);
 // Names of imported files, one a line, less than BK_CHANNEL_MAX in all. Waits up to two seconds for the
 // master to take what it was told before: -EAGAIN after that, -EPIPE when it is gone, 0 without one. From
 // any thread.
 int bk_worker_files(struct bk_worker *worker, struct bk_str names);
+// What only the host can see, for lines about requests that run too long. Borrowed for the worker's life.
+void bk_worker_insight(struct bk_worker *worker, const struct bk_insight *insight, void *self);
 // A person is at a breakpoint of this process, or has left it.
 void bk_worker_debugging(struct bk_worker *worker, bool on);
 // The app is loaded: opens the doors (listeners go into the loop) and tells the master. `facts` are

@@ -308,8 +308,6 @@ class Worker(unittest.TestCase):
         self.assertEqual([worker.setting(key) for key in ("a", "on", "off", "n", "many", "none", "missing")],
                          ["b", "on", "off", "5", "y", "", ""])
         self.assertEqual((worker.number, worker.address, worker.arguments()), (7, "http://127.0.0.1:8000", ["one", "two"]))
-        worker.booting("in import")
-        self.assertEqual(engine.said()[0], "booting in import")
         worker.ready({"app": "x:y", "kind": "WSGI", "odd": "a\nb"})
         self.assertEqual(engine.said()[0], "ready app=x:y\nkind=WSGI\nodd=a b\n")
         worker.failed(4, "app-import", "text\nmore")

@@ -106,7 +106,7 @@ def transcripts(text):
 UNKNOWN = """
 $ barkeep --worker 4 app:application
 barkeep: error: no option '--worker' [option-unknown]
-  near: --workers, --worker-class, --worker-connections
+  near: --workers, --worker-class, --worker-connections, --workers-min
 
 $ barkeep --accesslog - app
 barkeep: error: no option '--accesslog' [option-unknown]
@@ -125,7 +125,7 @@ barkeep: error: no option '--no-bind' [option-unknown]
   try: barkeep --help
 
 $ barkeep --harakiri 30 app:application
-barkeep: error: '--harakiri' is uWSGI's name; Barkeep will call it --timeout, which is not in this version yet [option-later]
+barkeep: error: '--harakiri' is uWSGI's name; Barkeep calls it --timeout [option-foreign]
 
 $ barkeep --processes=4 --http :8000 --master app
 barkeep: error: '--processes' is uWSGI's name; Barkeep calls it --workers [option-foreign]
@@ -143,7 +143,6 @@ barkeep: error: which application? [app-missing]
 
 $ barkeep -c gunicorn.conf.py --preload --timeout=30 --static-map /a=b app
 barkeep: error: --preload is not in this version yet [option-later]
-barkeep: error: --timeout is not in this version yet [option-later]
 barkeep: error: --static-map is not in this version yet [option-later]
 barkeep: error: --config 'gunicorn.conf.py': no such file [config-file]
 
@@ -314,17 +313,17 @@ def test_json_says_everything_in_json(here):
     said = [json.loads(line) for line in result.stderr.splitlines()]
     assert [(one["level"], one["key"], one["message"]) for one in said] == [
         ("error", "option-unknown", "no option '--worker'")]
-    assert said[0]["detail"] == "near: --workers, --worker-class, --worker-connections"
+    assert said[0]["detail"] == "near: --workers, --worker-class, --worker-connections, --workers-min"
 
 
 def test_shapes_of_lines(here):
     line, cwd = "BARKEEP_X=1 barkeep --worker 4", here({})
-    error = "error: no option '--worker' [option-unknown]\n  near: --workers, --worker-class, --worker-connections\n"
+    error = "error: no option '--worker' [option-unknown]\n  near: --workers, --worker-class, --worker-connections, --workers-min\n"
     warning = "warning: the environment variable BARKEEP_X belongs to no setting [environment-unknown]\n"
     assert on_terminal(line, cwd) == (f"barkeep: {error}{warning}", 2)
     assert stamps_out(barkeep(line, cwd).stderr) == f"barkeep: {error}<time> barkeep[<pid>] {warning}"
     assert barkeep(line + " --log-format journald", cwd).stderr == (
-        "<3>no option '--worker' [option-unknown]\n<3>  near: --workers, --worker-class, --worker-connections\n"
+        "<3>no option '--worker' [option-unknown]\n<3>  near: --workers, --worker-class, --worker-connections, --workers-min\n"
         "<4>the environment variable BARKEEP_X belongs to no setting [environment-unknown]\n")
 
 

@@ -134,21 +134,6 @@ def test_breakpoint_on_a_terminal(boot, write):
     assert "42" in worker.out and worker.out.endswith("served\n")
 
 
-def test_stack_of_a_long_import(boot, write, package):
-    write("app.py", "import slow\nfrom slow import application\n")
-    write("slow.py", "import time\ntime.sleep(0.6)\n" + "def application(environ, start_response): pass\n")
-    source = (package / "barkeep/worker.py").read_text()
-    (package / "barkeep/worker.py").write_text(source.replace("BOOTING_SECONDS = 30.0", "BOOTING_SECONDS = 0.2"))
-    try:
-        worker = boot("app")
-    finally:
-        (package / "barkeep/worker.py").write_text(source)
-    assert worker.code == 0
-    [text] = worker.said("booting")[0]
-    assert text.splitlines() == ['File "app.py", line 1, in <module>', "    import slow", 'File "slow.py", line 2, in <module>',
-                                 "    time.sleep(0.6)"]
-
-
 def test_atexit_and_threads_are_waited_for(boot, write):
     write("app.py", APP + """
     import atexit, threading, time

@@ -52,7 +52,7 @@ near(const char *name, enum bk_hint_style style)
 
 TEST(near_names)
 {
-    CHECK_STR(near("worker", BK_HINT_OPTION), "--workers, --worker-class, --worker-connections");
+    CHECK_STR(near("worker", BK_HINT_OPTION), "--workers, --worker-class, --worker-connections, --workers-min");
     CHECK_STR(near("wokers", BK_HINT_SETTING), "workers");
     CHECK_STR(near("WOKERS", BK_HINT_ENVIRONMENT), "BARKEEP_WORKERS");
     CHECK_STR(near("KEEPALIVE", BK_HINT_ENVIRONMENT), "BARKEEP_KEEP_ALIVE");
@@ -96,16 +96,13 @@ TEST(what_an_unknown_option_gets_to_hear)
         const char *text;
     } cases[] = {
         {"--worker", BK_KEY_OPTION_UNKNOWN, false, false, "no option '--worker'"},
-        {"--timeout", BK_KEY_OPTION_LATER, true, true, "--timeout is not in this version yet"},
-        {"-t", BK_KEY_OPTION_LATER, true, true, "-t (--timeout) is not in this version yet"},
         {"--preload", BK_KEY_OPTION_LATER, true, false, "--preload is not in this version yet"},
         {"--processes", BK_KEY_OPTION_FOREIGN, true, true,
          "'--processes' is uWSGI's name; Barkeep calls it --workers"},
         {"--http-socket", BK_KEY_OPTION_FOREIGN, true, true,
          "'--http-socket' is uWSGI's name; Barkeep calls it --bind"},
-        {"--harakiri", BK_KEY_OPTION_LATER, true, true,
-         "'--harakiri' is uWSGI's name; Barkeep will call it --timeout, which is not in this "
-         "version yet"},
+        {"--harakiri", BK_KEY_OPTION_FOREIGN, true, true,
+         "'--harakiri' is uWSGI's name; Barkeep calls it --timeout"},
         {"--uds", BK_KEY_OPTION_FOREIGN, true, true,
          "'--uds' is uvicorn's name; Barkeep calls it --bind unix:PATH"},
         {"--master", BK_KEY_OPTION_FOREIGN, true, false,
@@ -127,7 +124,7 @@ TEST(what_an_unknown_option_gets_to_hear)
         CHECK_INT(hint.known, cases[i].known);
         CHECK_INT(hint.takes_value, cases[i].takes_value);
     }
-    CHECK_STR(ask("--worker").detail, "near: --workers, --worker-class, --worker-connections");
+    CHECK_STR(ask("--worker").detail, "near: --workers, --worker-class, --worker-connections, --workers-min");
     CHECK_STR(ask("--xyzzy").detail, "try: barkeep --help");
 }
 

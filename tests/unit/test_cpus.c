@@ -123,14 +123,15 @@ TEST(workers)
         struct bk_cpus cpus;
         unsigned workers, usable;
     } rows[] = {
-        {{1, 0, 0}, 1, 1},
-        {{4, 0, 0}, 4, 4},
-        {{64, 0, 0}, 8, 64},  // a pod without a limit sees the node's CPUs
-        {{64, 12, 0}, 12, 12},
-        {{4, 12, 0}, 4, 4},
-        {{8, 8, UINT64_C(1) << 30}, 4, 8},  // 256 MiB each
-        {{8, 8, UINT64_C(100) << 20}, 1, 8},
-        {{0, 0, 0}, 1, 1},
+        {{.affinity = 1, .quota = 0, .memory = 0}, 1, 1},
+        {{.affinity = 4, .quota = 0, .memory = 0}, 4, 4},
+        {{.affinity = 64, .quota = 0, .memory = 0}, 8, 64},
+        // a pod without a limit sees the node's CPUs
+        {{.affinity = 64, .quota = 12, .memory = 0}, 12, 12},
+        {{.affinity = 4, .quota = 12, .memory = 0}, 4, 4},
+        {{.affinity = 8, .quota = 8, .memory = UINT64_C(1) << 30}, 4, 8},  // 256 MiB each
+        {{.affinity = 8, .quota = 8, .memory = UINT64_C(100) << 20}, 1, 8},
+        {{.affinity = 0, .quota = 0, .memory = 0}, 1, 1},
     };
     for (unsigned i = 0; i < BK_COUNT(rows); i++) {
         CHECK_INT(bk_cpus_workers(&rows[i].cpus), rows[i].workers);
@@ -138,15 +139,23 @@ TEST(workers)
     }
 }
 
+static const struct bk_cpus *
+made(unsigned affinity, unsigned quota, uint64_t memory)
+{
+    static struct bk_cpus cpus;
+    cpus = (struct bk_cpus){.affinity = affinity, .quota = quota, .memory = memory};
+    return &cpus;
+}
+
 TEST(explanations)
 {
     char text[128];
-    bk_cpus_explain(&(struct bk_cpus){8, 0, UINT64_C(1) << 30}, text, sizeof text);
+    bk_cpus_explain(made(8, 0, UINT64_C(1) << 30), text, sizeof text);
     CHECK_STR(text, "auto: 8 CPUs, memory limit 1 GiB");
-    bk_cpus_explain(&(struct bk_cpus){8, 1, 0}, text, sizeof text);
+    bk_cpus_explain(made(8, 1, 0), text, sizeof text);
     CHECK_STR(text, "auto: 1 CPU by quota");
-    bk_cpus_explain(&(struct bk_cpus){2, 4, UINT64_C(700) << 20}, text, sizeof text);
+    bk_cpus_explain(made(2, 4, UINT64_C(700) << 20), text, sizeof text);
     CHECK_STR(text, "auto: 2 CPUs, memory limit 700 MiB");
-    bk_cpus_explain(&(struct bk_cpus){2, 4, UINT64_C(700) << 20}, text, 12);
+    bk_cpus_explain(made(2, 4, UINT64_C(700) << 20), text, 12);
     CHECK_STR(text, "auto: 2 CPU");
 }
