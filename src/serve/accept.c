@@ -22,7 +22,7 @@
 #define LOOK (1000 * BK_MSEC)  // an armed worker looks whether a connection was forgotten
 #define STALE                                                                                      \
     (50 * BK_MSEC)  // a worker that is not waiting and has not turned for so long takes nothing now
-#define ALONE 100  // ms: all threads are busy and there is no other worker; there may be one soon
+#define ALONE 100  // ms: all threads are busy, here and elsewhere; there may be a new worker soon
 #define NOBODY UINT64_MAX      // in `suspects`: no worker ever turned at that moment
 #define PAUSE (100 * BK_MSEC)  // without descriptors
 
@@ -350,7 +350,8 @@ look_for_the_forgotten(struct bk_engine *engine)
             for (unsigned i = 0; i < accept->count && accept->armed; i++)
                 accept_some(engine, &accept->listeners[i], 1);
     }
-    return (int)((accept->look - now + BK_MSEC - 1) / BK_MSEC);
+    int ms = (int)((accept->look - now + BK_MSEC - 1) / BK_MSEC);
+    return engine->standing && ms > ALONE ? ALONE : ms;
 }
 
 // One look at everybody's slot: the smallest connection count of the workers that can take one now

@@ -54,7 +54,7 @@ def test_max_requests_under_asgi(serve):
 
 
 def test_jitter_spreads_the_workers(serve):
-    """Each has a limit of its own between N and N plus the jitter."""
+    """Each has a limit of its own, N or more."""
     server = serve("stuck", "--max-requests", 10, "--max-requests-jitter", "1000%", "--threads", 1)
     counts = []
     while len(counts) < 6:
@@ -64,7 +64,6 @@ def test_jitter_spreads_the_workers(serve):
                 conn.send(request("/"))
                 assert conn.response().status == 200
                 count += 1
-                assert count <= 111
         counts.append(count)
         until(lambda: len(server.workers()) == 1 and server.worker() != old, 30, "the next worker")
     assert min(counts) >= 10 and len(set(counts)) > 2, counts
@@ -254,7 +253,7 @@ def test_a_worker_with_a_request_is_never_retired(serve, tmp_path):
             time.sleep(0.5)  # a busy worker looks ten times a second whether there is another one
         conns.append(server.connect(timeout=60))
         conns[-1].send(request(f"/until?{tmp_path}/{'last' if count == 4 else 'first'}"))
-    until(lambda: all("busy" in procs.title(pid) for pid in server.workers()), 20, "four requests at work")
+    until(lambda: sum("busy" in procs.title(pid) for pid in server.workers()) == 4, 20, "four requests at work")
     (tmp_path / "first").touch()
     for conn in conns[:3]:
         assert conn.response().status == 200

@@ -52,7 +52,8 @@ near(const char *name, enum bk_hint_style style)
 
 TEST(near_names)
 {
-    CHECK_STR(near("worker", BK_HINT_OPTION), "--workers, --worker-class, --worker-connections, --workers-min");
+    CHECK_STR(near("worker", BK_HINT_OPTION),
+              "--workers, --worker-class, --worker-connections, --workers-min");
     CHECK_STR(near("wokers", BK_HINT_SETTING), "workers");
     CHECK_STR(near("WOKERS", BK_HINT_ENVIRONMENT), "BARKEEP_WORKERS");
     CHECK_STR(near("KEEPALIVE", BK_HINT_ENVIRONMENT), "BARKEEP_KEEP_ALIVE");
@@ -124,7 +125,8 @@ TEST(what_an_unknown_option_gets_to_hear)
         CHECK_INT(hint.known, cases[i].known);
         CHECK_INT(hint.takes_value, cases[i].takes_value);
     }
-    CHECK_STR(ask("--worker").detail, "near: --workers, --worker-class, --worker-connections, --workers-min");
+    CHECK_STR(ask("--worker").detail,
+              "near: --workers, --worker-class, --worker-connections, --workers-min");
     CHECK_STR(ask("--xyzzy").detail, "try: barkeep --help");
 }
 
