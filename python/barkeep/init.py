@@ -47,9 +47,12 @@ class Place:
         self.user, self.group = owner(self.directory)
         self.command = command()
         self.python = "{}.{}".format(*sys.version_info)
-        self.version = version()
         self.socket = f"/run/{self.name}/web.sock"
         self.packages = next((name for name in ("requirements.txt", "pyproject.toml", "setup.py") if os.path.isfile(name)), "")
+
+    @property
+    def version(self):
+        return version()
 
     def of_settings(self):
         if not self.settings:

@@ -9,6 +9,7 @@ import threading
 
 import pytest
 from harness import Conn, procs, request, until
+from harness.server import PYTHON
 
 NGINX = shutil.which("nginx", path=os.environ.get("PATH", "") + ":/usr/sbin")
 pytestmark = pytest.mark.skipif(not NGINX, reason="no nginx here")
@@ -142,3 +143,44 @@ def test_client_that_leaves_frees_the_worker(behind):
     with Conn(front, timeout=20) as conn:
         until(lambda: conn.get("/counts").json()["closed"] == 1, 20, "close() of the body")
     assert procs.alive(server.worker())
+
+
+SITE = """
+daemon off; master_process off; worker_processes 1; pid {dir}/nginx.pid; error_log {dir}/error.log warn;
+events {{ worker_connections 512; }}
+http {{
+  access_log off;
+  client_body_temp_path {dir}/body; proxy_temp_path {dir}/proxy; fastcgi_temp_path {dir}/f; uwsgi_temp_path {dir}/u; scgi_temp_path {dir}/s;
+  include {dir}/site.conf;
+}}
+"""
+
+
+@pytest.mark.parametrize("asgi", [False, True])
+def test_the_site_that_init_prints(serve, tmp_path, asgi):
+    """`barkeep init nginx`, with other addresses than the printed ones and nothing else changed."""
+    shop = tmp_path / "shop"
+    shop.mkdir()
+    text = "from fastapi import FastAPI\napp = FastAPI()\n" if asgi else "def application(environ, start_response):\n    pass\n"
+    (shop / "app.py").write_text(text)
+    site = subprocess.run([PYTHON, "-m", "barkeep", "init", "nginx"], cwd=shop, capture_output=True, text=True, timeout=60, check=True).stdout
+    server = serve("everything", bind=f"unix:{tmp_path}/web.sock")
+    assert "unix:/run/shop/web.sock" in site and "listen 80;" in site
+    (tmp_path / "site.conf").write_text(site.replace("/run/shop/web.sock", f"{tmp_path}/web.sock").replace("listen 80;", f"listen unix:{tmp_path}/front.sock;"))
+    (tmp_path / "nginx.conf").write_text(SITE.format(dir=tmp_path))
+    nginx = subprocess.Popen([NGINX, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log"), "-p", str(tmp_path)])
+    try:
+        until(lambda: listens(f"{tmp_path}/front.sock"), 10, "nginx to listen")
+        with Conn(f"{tmp_path}/front.sock") as conn:
+            seen = conn.get("/environ").json()
+            assert seen["HTTP_HOST"] == "test" and seen["wsgi.url_scheme"] == "http" and seen["HTTP_X_REQUEST_ID"]
+            for _ in range(20):
+                assert conn.get("/hello").body == b"Hello, World!"
+    finally:
+        nginx.send_signal(signal.SIGQUIT)
+        try:
+            nginx.wait(10)
+        finally:
+            nginx.kill()
+            nginx.wait()
+    assert server.stop() == 0
