@@ -48,7 +48,7 @@ env = SECRET_KEY=hush "now"
 env = MODE=production
 harakiri = 30
 reload-on-rss = 256 # megabytes
-cheaper = 2
+idle = 60
 static-map = /static=%(base)/static
 vaccum = true
 """
@@ -64,7 +64,7 @@ def test_an_ini_file(migrate):
     lines = out.split("\n")
     assert lines[0] == "# barkeep.toml, made by: barkeep migrate uwsgi.ini"
     for start, says in [("#    2  base = /srv/shop", "a placeholder"), ("#    3  chdir = /srv/shop", "chdir"), ("#    5  master = true", "already so: Barkeep"),
-                        ("#    6  processes = 4", "workers"), ("#    8  env = SECRET_KEY=...", "env"), ("#   12  cheaper = 2", "CHANGED: cheaper is not taken"),
+                        ("#    6  processes = 4", "workers"), ("#    8  env = SECRET_KEY=...", "env"), ("#   12  idle = 60", "CHANGED: idle is not taken"),
                         ("#   14  vaccum = true", "UNKNOWN: uWSGI has no option 'vaccum'")]:
         assert any(line.startswith(start) and says in line for line in lines), (start, says)
     assert "REFUSED: uWSGI's static-map" in out and "near: vacuum" in out and "hush" not in out.partition("[env]")[0]

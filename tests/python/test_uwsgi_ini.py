@@ -359,7 +359,8 @@ def test_the_uwsgi_protocol_is_refused_with_the_way_out():
 
 @pytest.mark.parametrize("text, key, value", [
     ("processes = 4", "workers", "4"), ("workers = 2 ; c", "workers", "2"), ("p = 1\nprocesses = %(p)", "workers", "1"),
-    ("processes = auto", "workers", "auto"), ("threads = 3", "threads", "3"), ("harakiri = 30", "timeout", "30"), ("max-requests = 500", "max_requests", "500"),
+    ("processes = auto", "workers", "auto"), ("threads = 3", "threads", "3"), ("harakiri = 30", "timeout", "30"), ("cheaper = 2", "workers_min", "2"), ("max-requests-delta = 5", "max_requests_jitter", "5"),
+    ("evil-reload-on-rss = 9", "max_worker_memory_hard", "9M"), ("max-worker-lifetime = 60", "max_worker_lifetime", "60"), ("max-requests = 500", "max_requests", "500"),
     ("reload-on-rss = 512 # MB", "max_worker_memory", "512M"), ("listen = 1024", "backlog", "1024"), ("chdir = /srv/app", "chdir", "/srv/app"),
     ("home = .venv", "venv", ".venv"), ("virtualenv = .venv", "venv", ".venv"), ("pythonpath = a\npp = b", "pythonpath", ["a", "b"]),
     ("env = A=1\nenv = B=2", "env", ["A=1", "B=2"]), ("worker-reload-mercy = 40", "graceful_timeout", "40"),
@@ -403,7 +404,7 @@ def test_true_already():
     ("attach-daemon = celery", "refused"), ("asyncio = 10", "refused"), ("add-header = X-A: b", "refused"), ("import = tasks", "refused"),
     ("paste = config:x.ini", "refused"), ("php-docroot = /x", "refused"), ("subscribe-to = x", "refused"), ("hook-post-app = print:x", "refused"),
     ("https = :443,a.crt", "refused"), ("fastcgi-socket = :1", "refused"),
-    ("cheaper = 2", "changed"), ("cheaper-step = 2", "note"), ("reload-mercy = 8", "changed"), ("lazy = true", "changed"), ("die-on-term = false", "changed"),
+    ("idle = 60", "changed"), ("cheaper-step = 2", "note"), ("reload-mercy = 8", "changed"), ("lazy = true", "changed"), ("die-on-term = false", "changed"),
     ("need-app = false", "changed"), ("log-maxsize = 100", "changed"), ("threads = true", "changed"),
     ("master = false", "changed"), ("log-4xx = true\ndisable-logging = true", "changed"), ("alarm-cheap = true", "changed"),
     ("log-format = %(rss)", "changed"), ("http-timeout = 60", "changed"), ("wsgi-file = a.py\nmodule = b", "changed"),
@@ -475,12 +476,12 @@ def told(text, monkeypatch, *arguments, environ=()):
 
 
 def test_all_of_a_file(monkeypatch):
-    found = told("[uwsgi]\nmodule = shop.wsgi\nprocesses = 4\nenv = A=1\nenv = B=2\nvaccum = 1\nmaster = true\ncheaper = 2\n", monkeypatch)
+    found = told("[uwsgi]\nmodule = shop.wsgi\nprocesses = 4\nenv = A=1\nenv = B=2\nvaccum = 1\nmaster = true\nidle = 2\n", monkeypatch)
     assert found.app == ("shop.wsgi", "uwsgi.ini line 2") and found.files == ["uwsgi.ini"]
     assert ("workers", "4", "uwsgi.ini line 3") in found.settings and ("env", "A=1\nB=2", "uwsgi.ini line 4") in found.settings
     assert ("threads", "1", "default of uWSGI") in found.settings
     options = dict(text.partition("=")[::2] for key, value, _ in found.settings if key == "uwsgi_opt" for text in value.split("\n"))
-    assert options == {"module": "shop.wsgi", "processes": "4", "vaccum": "1", "master": "true", "cheaper": "2"}
+    assert options == {"module": "shop.wsgi", "processes": "4", "vaccum": "1", "master": "true", "idle": "2"}
     assert [(kind, word) for kind, _, word, _ in found.told] == [("warning", "uwsgi-unknown"), ("warning", "uwsgi-changed")]
     assert found.told[0][1:] == ("uwsgi.ini line 6: uWSGI has no option 'vaccum', and ignores it", "uwsgi-unknown", "near: vacuum")
 

@@ -108,7 +108,7 @@ ALREADY = {
     "stats-http": "speaks HTTP where it gives figures",
     "stats-minified": "writes figures without spaces",
     "strict": "names every option that it does not know",
-    "cheaper-algo": "runs all its workers",
+    "cheaper-algo": "has one algorithm: busy threads and the accept queue",
     "logformat-strftime": "dates its lines itself",
     "log-format-strftime": "dates its lines itself",
     "log-sendfile": "logs such requests as any other",
@@ -127,9 +127,9 @@ ALREADY = {
 
 # Not here, and only an operator notices: a warning.
 MISSING = {
-    "cheap": "all workers run all the time",
-    "idle": "all workers run all the time",
-    "die-on-idle": "all workers run all the time",
+    "cheap": "there is always a worker",
+    "idle": "there is always a worker",
+    "die-on-idle": "there is always a worker",
     "lazy": "the application is loaded in each worker; reloads replace workers one by one",
     "http-timeout": "there is no second process that waits for the workers; --timeout bounds a request",
     "log-maxsize": "rotate with logrotate and SIGUSR1",
@@ -313,7 +313,7 @@ class Settings:
         if name in ALREADY:
             return self.already(name, line)
         if name.startswith("cheaper-"):
-            return Meaning("note", "belongs to cheaper")
+            return Meaning("note", "there is one algorithm with figures of its own: busy threads and the accept queue")
         if name in MISSING:
             return Meaning("changed", f"{line.name} is not taken: {MISSING[name]}")
         for pattern, hint in REFUSED:
