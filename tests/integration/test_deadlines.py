@@ -315,3 +315,25 @@ def test_a_long_import_shows_where_it_is(serve, tmp_path):
     said = server.wait_log(r"warning: worker 1 still imports the application, for 3\d s \[startup-slow\]\n(  .*\n)+", 60)
     assert 'File "long.py", line 3, in load' in said[0]
     server.await_ready()
+
+
+def test_a_worker_killed_in_mid_request(serve):
+    """Its own requests are lost, and said to be; nobody else's."""
+    server = start(serve, "--threads", 2, workers=2, timeout=60)
+    conn = ask(server, "/sleep?60")
+    until(lambda: any("busy" in procs.title(pid) for pid in server.workers()), 20, "the request to run")
+    [victim] = [pid for pid in server.workers() if "busy" in procs.title(pid)]
+    clients = [Client(server.address) for _ in range(2)]
+    try:
+        # Connections of these clients may be the victim's: only what comes after it has to be served.
+        os.kill(victim, signal.SIGKILL)
+        server.wait_log(rf"error: worker \d \(pid {victim}\) died: signal 9 \(SIGKILL\) after .*, in GET /sleep for .*\[worker-died\]", 20)
+        assert ended(conn)
+        replaced(server, victim, 2)
+    finally:
+        for client in clients:
+            client.over.set()
+            client.join()
+    lost = [failure for client in clients for failure in client.failures]
+    assert len(lost) <= 2, lost
+    assert server.get("/").status == 200
