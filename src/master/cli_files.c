@@ -299,6 +299,7 @@ static void take_setting(struct bk__cli *read, const struct bk_str *fields);
 static void collect_environment(struct bk__cli *read, struct bk_str lines, struct bk_str origin);
 static void set_environment(struct bk__cli *read);
 static void take_app(struct bk__cli *read, const struct bk_str *fields);
+static void take_hooks(struct bk__cli *read, const struct bk_str *fields);
 static void take_unknown(struct bk__cli *read, const struct bk_str *fields);
 static void take_problem(struct bk__cli *read, const struct bk_str *fields);
 static void say_failed(struct bk__cli *read, int error, int status);
@@ -360,6 +361,8 @@ take_record(struct bk__cli *read, const struct bk_str *fields)
         take_setting(read, fields);
     else if (bk_str_equal(fields[0], BK_STR("app")))
         take_app(read, fields);
+    else if (bk_str_equal(fields[0], BK_STR("hooks")))
+        take_hooks(read, fields);
     else if (bk_str_equal(fields[0], BK_STR("unknown")))
         take_unknown(read, fields);
     else if (bk_str_equal(fields[0], BK_STR("warning")) || bk_str_equal(fields[0], BK_STR("error")))
@@ -429,6 +432,20 @@ take_app(struct bk__cli *read, const struct bk_str *fields)
     free(read->config->app_origin);
     read->config->app = app;
     read->config->app_origin = origin;
+}
+
+// The file, the names of its hooks. Those of workers are the workers' business.
+static void
+take_hooks(struct bk__cli *read, const struct bk_str *fields)
+{
+    static const char *const names[] = {"on_starting", "when_ready",       "on_reload",
+                                        "pre_fork",    "nworkers_changed", "child_exit", "on_exit"};
+    struct bk_str rest = fields[2], name;
+
+    while (bk_str_next_item(&rest, ' ', &name))
+        for (unsigned i = 0; i < BK_COUNT(names); i++)
+            if (bk_str_equal(name, bk_str_of(names[i])))
+                read->cli->start.master_hooks = bk__cli_keep(read, fields[2].at);
 }
 
 // name, origin, "error" or "warning": in our own files a typing error, in another server's perhaps

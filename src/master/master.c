@@ -56,6 +56,7 @@ bk_master_run(struct bk_master_start *start)
         return 1;
     }
     *master = (struct bk_master){.start = start, .started = bk_clock_mono(), .scoreboard_fd = -1};
+    master->companion.channel.fd = -1;
     master->signals.fd = master->pidfile.fd = master->systemd.fd = -1;
     master->loop.epoll_fd = master->loop.timer_fd = master->loop.wake_fd = -1;
     if (set_up(master)) {
@@ -65,6 +66,7 @@ bk_master_run(struct bk_master_start *start)
     for (unsigned i = 0; i < master->pool_count; i++)
         bk_bind_close(&master->pools[i]);
     bk_pidfile_close(&master->pidfile);
+    bk_companion_close(master);
     if (master->announced)
         bk_announce_stopped(master);
     int code = master->exit_code;
@@ -136,8 +138,11 @@ set_up(struct bk_master *master)
         return false;
     if (!start->bind_only)
         bk_systemd_open(master);
+    if (!start->bind_only && !bk_companion_open(master))
+        return false;
     if (!bk_bind_open(&master->pools[0]) || start->bind_only)
         return false;
+    bk_companion_tell(master, "when_ready", "%s", "");
     bk_watchdog_start(&master->pools[0]);
     return bk_autoreload_open(&master->pools[0]) || out_of(master, "cannot watch files", -ENOMEM);
 }

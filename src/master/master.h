@@ -27,6 +27,8 @@ struct bk_master_start {
     const char *const *arguments;      // sys.argv[1:] of the application: the user's own arguments
     unsigned argument_count;
 
+    const char *master_hooks;          // names of hooks the companion calls, "" or NULL: none is defined
+
     bool bind_only;                    // barkeep.run asks what is wrong with an address: bind, say why not, exit
     bool check_only;                   // --check-config: import once, print the ok: lines, exit
 };

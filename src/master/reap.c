@@ -41,6 +41,8 @@ bk_reap(struct bk_master *master)
 
     while ((pid = wait4(-1, &status, WNOHANG, &usage)) > 0 || (pid < 0 && errno == EINTR)) {
         struct bk_member *member = pid > 0 ? find_member(master, pid) : NULL;
+        if (pid > 0 && !member && bk_companion_gone(master, pid, status))
+            continue;
         if (member)
             bury_member(member, status, &usage);
     }
@@ -101,6 +103,9 @@ bury_member(struct bk_member *member, int status, const struct rusage *usage)
 
     bk_hear_end(member);  // may still say why it failed
     say_how(status, how, sizeof how);
+    bk_companion_tell(
+        master, "child_exit", "age=%u\npid=%d\nstatus=%d", member->age, (int)member->pid,
+        WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status));
     bool unasked = member->state != BK_MEMBER_LEAVING && master->phase == BK_MASTER_RUNNING;
     bool tried = bk_reload_gone(member, how);
     if (unasked && !pool->served) {

@@ -51,6 +51,10 @@ begin(struct bk_master_pool *pool, const char *cause, bool development)
 {
     struct bk_reload *reload = &pool->reload;
 
+    if (!development) {
+        bk_companion_renew(pool->master);
+        bk_companion_tell(pool->master, "on_reload", "%s", "");
+    }
     for (unsigned i = 0; i < pool->seat_count; i++)
         clear_seat(&pool->seats[i]);
     if (reload->trial)

@@ -63,6 +63,7 @@ bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name)
         return;
     }
     pool->wanted = by > 0 ? before + 1 : before - 1;
+    bk_companion_tell(pool->master, "nworkers_changed", "new=%u\nold=%u", pool->wanted, before);
     bk_log(BK_LOG_INFO, NULL, "%s: %u worker%s instead of %u", signal_name, pool->wanted,
            pool->wanted == 1 ? "" : "s", before);
     if (by < 0) {

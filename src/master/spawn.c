@@ -55,6 +55,7 @@ bk_spawn(struct bk_seat *seat)
         return rc;
     rc = prepare(&plan);
     if (rc == 0) {
+        bk_companion_tell(seat->pool->master, "pre_fork", "age=%u", plan.member->age);
         pid = fork();
         rc = pid < 0 ? -errno : 0;
     }
@@ -89,6 +90,7 @@ new_member(struct bk_seat *seat, struct bk_member **ret)
     member->pool = seat->pool;
     member->seat = seat;
     member->number = seat->number;
+    member->age = ++seat->pool->master->ages;
     member->generation = seat->pool->reload.generation;
     member->slot = slot;
     member->channel.fd = -1;
@@ -316,6 +318,7 @@ register_member(struct bk_member *member)
     bk_list_append(&pool->members, &member->link);
     pool->member_count++;
     pool->booting++;
+    bk_companion_tell(master, "spawned", "age=%u\npid=%d", member->age, (int)member->pid);
     bk_hear_begin(member);
 }
 

@@ -10,6 +10,7 @@
 #include "config/messages.h"
 #include "loop/loop.h"
 #include "master/backoff.h"
+#include "master/companion.h"
 #include "master/cpus.h"
 #include "master/interpreter.h"
 #include "master/journal.h"
@@ -36,6 +37,7 @@ struct bk_member {
     struct bk_master_pool *pool;
     struct bk_seat *seat;         // whose member it is or was
     unsigned number, slot;        // worker number; scoreboard slot and log ring
+    unsigned age;                 // how many were started before it, and itself
     unsigned generation;          // which version of the application it imports, see reload.h
     pid_t pid;
     enum bk_member_state state;
@@ -140,6 +142,8 @@ struct bk_master {
     uint64_t started;                 // monotonic ns
     bool over;                        // leave the loop when the last member is reaped
     int exit_code;
+    struct bk_companion companion;
+    unsigned ages;                    // members started so far
     bool announced;                   // the start line was written: write a last line too
     uint64_t requests, errors;        // of members that are gone
     uint64_t oom_kills;               // the cgroup's count, see memory.h

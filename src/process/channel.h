@@ -22,6 +22,11 @@ enum bk_message {
     BK_MESSAGE_LOG_LEVEL,   // level=...
     BK_MESSAGE_PING,        // for tests
     BK_MESSAGE_BUNDLE,      // with a descriptor: certificates for connections to come, see bundle.h
+    // master -> companion, which calls its hooks
+    BK_MESSAGE_HOOK = 128,  // hook=when_ready, and what belongs to it
+    // companion -> master
+    BK_MESSAGE_CALLED,      // one event is done
+    BK_MESSAGE_SAID,        // level=..., raised=yes, fatal=yes, text= the lines of a log record
 };
 
 #define BK_CHANNEL_MAX 65536  // bytes of one message

@@ -171,3 +171,112 @@ def test_without_hooks_the_application_is_not_wrapped(serve, site):
     (cwd / "app.py").write_text("import sys\ndef application(environ, start_response):\n    start_response('200 OK', [])\n"
                                 "    return [str('barkeep.hooks' in sys.modules).encode()]\n")
     assert serve("app", cwd=cwd).get("/").body == b"False"
+
+
+# ---- the master's ---------------------------------------------------------------------------------------------------------
+
+MASTER_HOOKS = """
+    import os
+    def note(text):
+        with open("called", "a") as file:
+            file.write(text + "\\n")
+    def on_starting(server): note(f"on_starting {server.pid == os.getppid()} {server.cfg.workers}")
+    def when_ready(server): note("when_ready")
+    def pre_fork(server, worker): note(f"pre_fork {worker.age}")
+    def nworkers_changed(server, new, old): note(f"nworkers_changed {new} {old}")
+    def on_reload(server): note("on_reload"); server.log.info("the hook on_reload says so")
+    def child_exit(server, worker): note(f"child_exit {worker.age} {worker.pid}")
+    def on_exit(server): note("on_exit")
+"""
+
+
+def called(cwd):
+    return (cwd / "called").read_text().splitlines() if (cwd / "called").exists() else []
+
+
+def test_hooks_of_the_master_in_order(serve, site):
+    cwd = site(MASTER_HOOKS)
+    server = serve("app", workers=2, cwd=cwd)
+    until(lambda: len(called(cwd)) >= 5, 20, "the first hooks")
+    assert called(cwd) == ["nworkers_changed 2 None", "on_starting True 2", "when_ready", "pre_fork 1", "pre_fork 2"]
+    first = server.workers()
+    server.signal(signal.SIGTTIN)
+    until(lambda: "pre_fork 3" in called(cwd), 20, "a third worker")
+    assert "nworkers_changed 3 2" in called(cwd)
+    until(lambda: len(server.workers()) == 3, 20, "three workers")
+    server.note_baseline()
+    server.signal(signal.SIGHUP)
+    server.wait_log("SIGHUP: reloaded", 30)
+    until(lambda: {f"child_exit {age} {pid}" for age, pid in zip((1, 2), first)} <= set(called(cwd)), 20, "child_exit")
+    assert "on_reload" in called(cwd) and "info: the hook on_reload says so" in server.log
+    server.note_baseline()
+    server.stop()
+    assert called(cwd)[-1] == "on_exit"
+    assert len([line for line in called(cwd) if line.startswith("child_exit")]) == 6
+
+
+def test_without_such_hooks_there_is_no_companion(serve, site):
+    from harness import procs
+    server = serve("app", cwd=site("def post_fork(server, worker):\n    pass\n"))
+    assert len(procs.children(server.pid)) == 1
+
+
+def test_on_starting_that_raises_ends_the_program(serve, site):
+    server = serve("app", cwd=site("def on_starting(server):\n    raise RuntimeError('not like this')\n"), wait=False)
+    assert server.ended() == 3
+    assert "barkeep: error: the hook on_starting raised RuntimeError [hook-failed]" in server.log
+    assert "RuntimeError: not like this" in server.log
+    server.expected_exit = {3}
+
+
+def test_on_starting_is_waited_for(serve, site):
+    cwd = site("import time, os\ndef on_starting(server):\n    time.sleep(1)\n    os.mkdir('made')\n")
+    (cwd / "app.py").write_text("import os\nassert os.path.isdir('made')\n\n\ndef application(environ, start_response):\n"
+                                "    start_response('200 OK', [])\n    return [b'ok']\n")
+    assert serve("app", cwd=cwd).get("/").body == b"ok"
+
+
+def test_a_hook_that_hangs_holds_up_nobody(serve, site):
+    server = serve("app", cwd=site("import time\ndef when_ready(server):\n    time.sleep(600)\ndef child_exit(server, worker):\n"
+                                   "    pass\n"))
+    assert server.get("/").status == 200
+    import os
+    first = server.worker()
+    os.kill(first, signal.SIGKILL)
+    until(lambda: server.workers() and server.workers() != [first], 20, "another worker")
+    assert server.get("/").status == 200
+    server.note_baseline()
+    server.stop()
+    assert "hooks were not over within 5 s [hook-dropped]" in server.log
+
+
+def test_a_companion_that_dies_is_replaced(serve, site):
+    cwd = site("import os\ndef nworkers_changed(server, new, old):\n    open('companion', 'w').write(str(os.getpid()))\n"
+               "def child_exit(server, worker):\n    open('exited', 'a').write('x')\n")
+    server = serve("app", cwd=cwd)
+    import os
+    until(lambda: (cwd / "companion").exists() and (cwd / "companion").read_text(), 10, "the companion")
+    os.kill(int((cwd / "companion").read_text()), signal.SIGKILL)
+    server.wait_log(r"the process for hooks \(pid \d+\) ended: signal 9 \(SIGKILL\); the next one starts in")
+    assert server.get("/").status == 200
+
+    def again():
+        before = server.workers()
+        os.kill(before[0], signal.SIGKILL)
+        until(lambda: server.workers() and server.workers() != before, 30, "another worker")
+        return (cwd / "exited").exists()
+    until(again, 30, "child_exit to be called by the new one")
+    server.note_baseline()
+
+
+def test_prometheus_marks_dead_workers(serve, site):
+    """The hook of every multi-process setup of prometheus_client, with a stand-in for the package."""
+    cwd = site("from prometheus_client import multiprocess\n\n\ndef child_exit(server, worker):\n"
+               "    multiprocess.mark_process_dead(worker.pid)\n")
+    (cwd / "prometheus_client").mkdir()
+    (cwd / "prometheus_client/__init__.py").write_text("")
+    (cwd / "prometheus_client/multiprocess.py").write_text("def mark_process_dead(pid):\n    open(f'dead_{pid}', 'w').close()\n")
+    server = serve("app", cwd=cwd)
+    pid = server.worker()
+    server.stop()
+    assert (cwd / f"dead_{pid}").exists()

@@ -1,5 +1,5 @@
 """The first file of a worker: the master execs `PYTHON .../barkeep/_boot/boot.py FD`. Also of the config process:
-`.../boot.py config FD FD`, and of commands that are Python: `.../boot.py command migrate FILE`.
+`.../boot.py config FD FD`, of the companion (companion.py), and of commands that are Python: `.../boot.py command migrate FILE`.
 
 It lives in a directory of its own, so that whatever Python puts first on sys.path for it holds no other module, and it loads
 the package it belongs to by place, not by name: neither a barkeep.py of the application nor another installed Barkeep can
@@ -35,6 +35,9 @@ if words[0] == "config":
 elif words[0] == "command":
     from barkeep.python_commands import main
     sys.exit(main(words[1:]))
+elif words[0] == "companion":
+    from barkeep.companion import main
+    main(words[1:])
 else:
     from barkeep.worker import main
     main(int(words[0]))
