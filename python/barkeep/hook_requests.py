@@ -93,7 +93,9 @@ class Request:
 
     @property
     def path(self):
-        return self.environ.get("SCRIPT_NAME", "") + self.environ.get("PATH_INFO", "")
+        """As it was sent, percent signs and all."""
+        raw = self.environ.get("RAW_URI", "")
+        return raw.partition("?")[0] if raw.startswith("/") else self.environ.get("PATH_INFO", "")
 
     @property
     def query(self):
@@ -139,9 +141,10 @@ class ScopeRequest:
 
     def __init__(self, scope):
         self.scope = scope
-        self.method, self.path, self.scheme = scope["method"], scope["path"], scope["scheme"]
+        self.method, self.scheme = scope["method"], scope["scheme"]
         self.query, self.fragment = scope["query_string"].decode("latin-1"), ""
         raw = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        self.path = raw
         self.uri = raw + ("?" + self.query if self.query else "")
         self.version = tuple(map(int, scope["http_version"].split(".")))
         self.peer_addr = self.remote_addr = tuple(scope["client"]) if scope.get("client") else ""

@@ -234,7 +234,8 @@ write_value(char *out, size_t room, const struct bk_option *option, struct bk_st
 {
     if (option->type == BK_OPTION_BOOL)
         return (size_t)snprintf(out, room, bk_str_equal(value, BK_STR("on")) ? "true" : "false");
-    bool number = option->type != BK_OPTION_LIST && option->type != BK_OPTION_TEXT;
+    bool number = option->type != BK_OPTION_LIST && option->type != BK_OPTION_TEXT
+                  && option->type != BK_OPTION_WORD;
     for (size_t i = 0; i < value.len; i++)
         if (!strchr("0123456789.", value.at[i]))
             number = false;
