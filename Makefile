@@ -10,7 +10,7 @@ tools = $(PYTHON) tools
 .PHONY: build run test quick sanitize test-matrix fuzz scorecard autobahn fresh-machine format-check docs clean help
 .DEFAULT_GOAL = build
 
-build:  ## .venv with barkeep installed in it
+build:  ## .venv with barkeep installed in it; where there is a pypy3 also .venv-pypy
 	@tools/bootstrap build
 	@$(tools)/build.py --python $(PYTHON) run-venv
 
@@ -57,7 +57,7 @@ docs:  ## docs/options.md, docs/messages.md and the man page, from the tables in
 	@$(tools)/reference.py
 
 clean:  ## removes everything that was built
-	rm -rf build .venv
+	rm -rf build .venv .venv-pypy
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes the things that `make` promises, each only when something it is made of has changed.
 
-  tools/build.py run-venv                 .venv with barkeep installed in it, as a user would have it
+  tools/build.py run-venv                 .venv with barkeep installed in it, as a user would have it; where there is a pypy3
+                                          also .venv-pypy
   tools/build.py test-venv [--sanitize]   a virtualenv with barkeep, pytest and the example apps' packages
   tools/build.py unit [--sanitize|--clang]  a Meson build directory with unit tests, fuzz replayers and the null host
 
@@ -42,7 +43,18 @@ def main():
 def run_venv(python):
     venv = ROOT / ".venv"
     install(venv, python, wheel(python, False))
+    other = pypy()
+    if other and not tag(python).startswith("pypy"):
+        install(ROOT / ".venv-pypy", other, wheel(other, False))
+        say("for PyPy: .venv-pypy")
     return venv
+
+
+def pypy():
+    """A PyPy that can be built for: 3.9 or newer, with cffi and what virtualenvs need. None when there is none."""
+    found = shutil.which("pypy3")
+    code = "import sys, cffi, ensurepip, venv; sys.exit(sys.version_info < (3, 9))"
+    return found if found and subprocess.run([found, "-c", code], capture_output=True).returncode == 0 else None
 
 
 def test_venv(python, sanitize):
@@ -130,9 +142,9 @@ def new_venv(venv, python):
 
 
 def tag(python):
-    """3.11 for that interpreter's version."""
-    shown = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], check=True,
-                           capture_output=True, text=True)
+    """3.11 for that interpreter's version, pypy3.9 for a PyPy."""
+    code = "import sys; print(sys.implementation.name.replace('cpython', '') + '%d.%d' % sys.version_info[:2])"
+    shown = subprocess.run([python, "-c", code], check=True, capture_output=True, text=True)
     return shown.stdout.strip()
 
 

@@ -29,6 +29,7 @@ BELOW = {
     "master": ("base", "loop", "net", "config", "stats", "process"),
     "main": ("base", "loop", "net", "config", "stats", "process", "master", "tls", "certs"),  # files right in src/
     "hosts/cpython": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
+    "hosts/pypy": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
     "hosts/null": ("base", "host", "worker/worker.h", "proto/message.h", "proto/headers.h"),
 }
 

@@ -80,7 +80,7 @@ def no_dependency(target, error):
     place = environment()
     name = error.name
     lines = exception_lines(error, last_only=True)
-    if name.split(".")[0] in sys.stdlib_module_names:
+    if name.split(".")[0] in getattr(sys, "stdlib_module_names", sys.builtin_module_names):  # 3.9 knows less
         remedy = "another interpreter with --python PATH; this one was built without that part of the standard library"
     elif name == "uwsgi":  # pip's package of that name holds no such module
         remedy = "--uwsgi-opt NAME=VALUE, or the uwsgi.ini itself with --ini: then there is such a module, with the part of it that Barkeep has"

@@ -2,6 +2,7 @@
 imported. The C part is hosts/cpython/green.c.
 """
 import os
+import sys
 
 OLDEST = (24, 10)  # older ones do not patch what Python 3.13 has
 CUT_SECONDS = 1.0  # for what killed requests do at their end
@@ -12,6 +13,9 @@ DRAINING, QUITTING, OVER = 1, 2, 3  # stages of the end, as green.c tells them
 def prepare():
     """Patches the standard library. Called before anything of the application is imported, so nothing holds on to a function of
     the time before. Problem [class-package] without a fitting gevent."""
+    if sys.implementation.name == "pypy":
+        from .loader import Problem
+        raise Problem("class-package", "-k gevent does not run under PyPy", "try: leave -k out, which means threads; --threads 16 for more of them")
     try:
         import gevent.monkey
     except ImportError as error:

@@ -13,7 +13,9 @@ main = []  # ident of the main thread
 
 
 def begin(worker):
-    """Before the application is imported, on the main thread."""
+    """Before the application is imported, on the main thread. PyPy's host shows no stacks."""
+    if not hasattr(worker, "watch_over"):
+        return
     main[:] = [get_ident()]
     own = os.path.join(os.path.dirname(os.path.abspath(__file__)), "")
     threading = os.path.join(os.path.dirname(os.__file__), "threading.py")

@@ -134,6 +134,8 @@ def serve(loaded, settings, began, ready=None):
         finally:
             server._worker = None
             requests, errors = worker.counts
+            if hasattr(worker, "close"):  # PyPy counts no references
+                worker.close()
             say(f"stopped: {requests} {'request' if requests == 1 else 'requests'}, {errors} {'error' if errors == 1 else 'errors'}")
 
 

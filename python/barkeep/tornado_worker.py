@@ -26,6 +26,8 @@ def prepare():
 def start(worker, loaded):
     from . import asgi_worker
     if loaded.kind.interface == kind.WSGI:
+        if sys.implementation.name == "pypy":
+            raise loader.Problem("class-mismatch", "-k tornado serves no WSGI application under PyPy", "try: leave -k out, which means threads")
         return asgi_worker.start(worker, loaded, lifespan="off", wsgi=True)
     from .tornado_bridge import Adapter
     if "tornado.websocket" in sys.modules:  # else no handler of the application can be one

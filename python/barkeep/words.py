@@ -22,9 +22,11 @@ def environment():
 
 
 def python():
-    """"python 3.13.1"."""
-    name = "python" if sys.implementation.name == "cpython" else sys.implementation.name
-    return f"{name} {sys.version.split()[0]}"
+    """"python 3.13.1", "python 3.9.16 (PyPy 7.3.11)"."""
+    version = f"python {sys.version.split()[0]}"
+    if sys.implementation.name == "pypy":
+        version += f" (PyPy {'.'.join(map(str, sys.pypy_version_info[:3]))})"
+    return version
 
 
 def clean(line, longest=LINE_MAX):
