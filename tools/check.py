@@ -27,6 +27,9 @@ CLASSES = ("sync", "gthread", "gevent", "tornado")
 PER_CLASS = ("http_conformance", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "timeouts", "limits", "apps", "logs")
 # What depends on the stream below HTTP.
 OVER_TLS = ("http_framing", "bodies", "keepalive_pipelining", "wsgi")
+# What depends on the host for PyPy, hosts/pypy and barkeep/pypy. pytest itself runs on this interpreter, which is faster.
+PER_PYPY = ("http_conformance", "wsgi", "environ", "bodies", "file_wrapper", "apps", "fork", "interpreter", "threads", "asgi_http",
+            "asgi_life", "asgi_websocket")
 MATRIX = ("3.10", "3.11", "3.12", "3.13", "3.14", "3.15")
 
 
@@ -100,6 +103,12 @@ def matrix(report):
             integration(report, f"integration {version}", python, "-m", "not slow", files=PER_INTERPRETER)
 
 
+    if build.pypy():
+        integration(report, "integration pypy", build.pypy(), "-m", "not slow", files=PER_PYPY, runner=sys.executable)
+    else:
+        report.skip("integration pypy", "no pypy3 with cffi and venv on this machine")
+
+
 def one_interpreter(report):
     version = build.tag(sys.executable)
     package(report, f"package {version}", sys.executable)
@@ -122,9 +131,10 @@ def package(report, name, python):
     report.suite(name, lambda: ([str(build.test_venv(python, False) / "bin/python"), "-m", "pytest", "-q", "-n", "2", "tests/python"], dict(os.environ)))
 
 
-def integration(report, name, python, *options, sanitize=False, files=(), worker_class=None, over_tls=False):
+def integration(report, name, python, *options, sanitize=False, files=(), worker_class=None, over_tls=False, runner=None):
     def run():
         venv = build.test_venv(python, sanitize)
+        runs = build.test_venv(runner, False) if runner else venv
         environment = dict(os.environ, BARKEEP_TEST_PYTHON=str(venv / "bin/python"))
         if worker_class:
             environment["BARKEEP_TEST_CLASS"] = worker_class
@@ -134,7 +144,7 @@ def integration(report, name, python, *options, sanitize=False, files=(), worker
         if sanitize:
             found = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
             environment.update(BARKEEP_TEST_PRELOAD=os.path.realpath(found.stdout.strip()), BARKEEP_TEST_SLOW="4")
-        return [str(venv / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *options,
+        return [str(runs / "bin/python"), "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", *options,
                 *([f"tests/integration/test_{name}.py" for name in files] or ["tests/integration"])], environment
     report.suite(name, run)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from harness import Conn, procs
-from harness.server import PRELOAD, PYTHON
+from harness.server import PRELOAD, PYPY, PYTHON
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 BOUNDARY = "----barkeep-test-boundary"
@@ -132,7 +132,7 @@ def test_django_upload_of_50_mb(django):
     answer = django.get("/upload", "POST", [MULTIPART], multipart("file", "large.bin", content), timeout=120)
     assert answer.json() == {"file": {"name": "large.bin", "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}}
     if not PRELOAD:
-        assert procs.rss_kb(django.worker()) - before < 40 * 1024
+        assert procs.rss_kb(django.worker()) - before < (150 if PYPY else 40) * 1024  # PyPy's collector lets a heap grow first
 
 
 def test_django_admin(django):

@@ -5,6 +5,7 @@ import json
 import pytest
 from asgi_servers import LOOPS, has, settled
 from harness import Malformed, request, until
+from harness.server import PYPY
 
 NUMBERS = "".join(f"{number}," for number in range(50)).encode()
 FORM = "Content-Type: application/x-www-form-urlencoded"
@@ -54,6 +55,7 @@ def test_starlette_files_go_by_path(starlette):
 def test_starlette_upload(starlette):
     if not has("multipart"):
         pytest.skip("no python-multipart for this interpreter")
+    starlette.check_fds = not PYPY  # there the upload's file is closed when the collector finds it
     data = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + b"u" * 2_000_000 + b"\r\n--b--\r\n"
     answer = starlette.get("/upload", "POST", ["Content-Type: multipart/form-data; boundary=b"], data, timeout=30)
     assert answer.json() == {"name": "f", "size": 2_000_000}
@@ -64,6 +66,7 @@ def test_starlette_background_tasks(starlette):
     until(lambda: starlette.get("/seen/background").json() == "done", 10, "the background task")
 
 
+@pytest.mark.skipif(PYPY, reason="PyPy closes an abandoned generator when the collector finds it")
 def test_starlette_streams_end_with_the_client(starlette):
     conn = starlette.connect()
     conn.send(request("/stream"))

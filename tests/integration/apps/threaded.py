@@ -6,7 +6,7 @@ import threading
 import time
 from urllib.parse import parse_qsl
 
-HOLD = ctypes.PyDLL(None)  # calls through it keep the GIL
+HOLD = getattr(ctypes, "PyDLL", ctypes.CDLL)(None)  # calls through it keep the GIL; PyPy always lets go of it
 LOCAL = threading.local()
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 GATE = threading.Event()

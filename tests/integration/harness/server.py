@@ -19,6 +19,7 @@ PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
 CLASS = os.environ.get("BARKEEP_TEST_CLASS")  # runs a WSGI suite under another worker class
 THREADS = os.environ.get("BARKEEP_TEST_THREADS")  # runs a suite with so many threads
 PRELOAD = os.environ.get("BARKEEP_TEST_PRELOAD")  # libasan for a sanitizer build
+PYPY = "PyPy" in subprocess.run([PYTHON, "-VV"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 APPS = Path(__file__).resolve().parent.parent / "apps"
 
 SERVING = re.compile(r"barkeep \S+ serving (?P<app>.+?) \((?P<kind>[^)]*)\) on (?P<where>.*)")
