@@ -2,8 +2,10 @@
 parses frames. Used by tornado_worker.py when the application has imported tornado.websocket.
 """
 import asyncio
+from types import SimpleNamespace
 
 from tornado import websocket
+from tornado.ioloop import IOLoop
 
 from .tornado_bridge import Connection, wrapped
 
@@ -25,6 +27,7 @@ class Protocol(websocket.WebSocketProtocol):
     def __init__(self, handler, connection):
         super().__init__(handler)
         self.connection, self.protocol_name = connection, None
+        self.stream = SimpleNamespace(io_loop=IOLoop.current())  # all that Tornado 6.5 asks of it
 
     selected_subprotocol = property(lambda self: self.protocol_name)
 
