@@ -8,11 +8,13 @@ import time
 import pytest
 from harness import procs, until
 from harness.procs import SLOW
+from harness.server import PRELOAD
 from harness.wire import request
 from test_hup import Client
 
 T = 0.6 * SLOW  # --timeout of most tests
 
+no_greenlets = pytest.mark.skipif(bool(PRELOAD), reason="greenlets and the address sanitizer do not go together")
 PASSED = r"error: request \S+ GET /{}\S* passed --timeout \S+ s, "
 
 
@@ -70,7 +72,7 @@ def test_other_requests_are_finished_first(serve):
     server = start(serve, "--threads", 4, timeout=2 * SLOW)
     old, stuck = server.worker(), ask(server, "/naps?60")
     time.sleep(1.2 * SLOW)
-    others = [ask(server, f"/sleep?{1.8 * SLOW}") for _ in range(2)]
+    others = [ask(server, f"/sleep?{1.5 * SLOW}") for _ in range(2)]
     said = lines_below(server, PASSED.format("naps"))
     assert "worker 1 drains its 2 other requests, then is replaced" in said
     assert said.count("in application") == 2, "threads at the same place are shown together"
@@ -193,22 +195,24 @@ def test_at_most_one_slow_line_a_second(serve):
 
 # ---- loops ---------------------------------------------------------------------------------------------------------
 
+@no_greenlets
 def test_gevent_greenlets(serve):
     pytest.importorskip("gevent")
     server = start(serve, "-k", "gevent", timeout=2 * SLOW)
     old, stuck = server.worker(), ask(server, "/naps")
     time.sleep(1 * SLOW)
-    others = [ask(server, f"/naps?{2 * SLOW}") for _ in range(2)]
+    others = [ask(server, f"/naps?{1.5 * SLOW}") for _ in range(2)]
     said = lines_below(server, PASSED.format("naps"))
     assert "worker 1 drains its 2 other requests, then is replaced" in said
     assert re.search(r'greenlet:\n(?:    .*\n)*    File "stuck\.py", line \d+, in naps\n', said), said
     for conn in others:
         assert conn.response().status == 200
-    assert ended(stuck) or True
+    assert ended(stuck)
     replaced(server, old)
     assert server.get("/").status == 200
 
 
+@no_greenlets
 def test_gevent_raises_in_the_greenlet(serve):
     pytest.importorskip("gevent")
     server = start(serve, "-k", "gevent", "--timeout-policy", "raise")
@@ -218,6 +222,7 @@ def test_gevent_raises_in_the_greenlet(serve):
     assert server.get("/").status == 200 and server.worker() == old
 
 
+@no_greenlets
 @pytest.mark.parametrize("way", ["spin", "hold"])
 def test_a_stuck_gevent_hub(serve, way):
     pytest.importorskip("gevent")
@@ -297,14 +302,13 @@ def test_a_worker_that_was_stopped_for_a_while_goes_on(serve):
     assert "worker-frozen" not in server.log
 
 
-def test_a_stuck_request_does_not_hold_up_the_end(serve):
-    """TERM: what is overdue is not waited for, what is not is finished."""
+def test_a_request_that_was_only_logged_is_waited_for_at_the_end(serve):
     server = start(serve, "--threads", 4, "--timeout-policy", "log", "--graceful-timeout", 60, timeout=0.3)
     conn = ask(server, "/sleep?2")
     server.wait_log(PASSED.format("sleep"), 20)
     assert server.get("/").status == 200
     server.process.send_signal(signal.SIGTERM)
-    assert conn.response().status == 200, "with --timeout-policy log it is"
+    assert conn.response().status == 200
     assert server.ended() == 0
 
 
