@@ -377,6 +377,26 @@ def test_hup_takes_new_files_and_keeps_the_old_ones_when_they_are_broken(serve, 
     server.expected_alarm = "tls-certificate-kept"
 
 
+@pytest.mark.slow
+def test_new_files_are_found_without_a_signal(serve, authority, tmp_path):
+    """Within a minute; connections that are open stay."""
+    old, new = authority.pair("before"), authority.pair("after")
+    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certificate.write_bytes(old[0].read_bytes())
+    key.write_bytes(old[1].read_bytes())
+    server = serve("everything", "--certfile", certificate, "--keyfile", key, "--keep-alive", "300", workers=2)
+    before, workers = serial_of(server), server.workers()
+    with server.connect(tls=authority.client()) as held:
+        assert held.get("/hello").status == 200
+        for path, content in ((key, new[1]), (certificate, new[0])):  # as certbot does: a new file takes the name
+            fresh = tmp_path / "fresh"
+            fresh.write_bytes(content.read_bytes())
+            fresh.replace(path)
+        server.wait_log("the files of certificates have changed: new connections get the new ones", 90)
+        until(lambda: all(serial_of(server) != before for _ in range(6)), 20, "the new certificate at every worker")
+        assert held.get("/hello").status == 200 and server.workers() == workers
+
+
 # ---- the start -------------------------------------------------------------------------------------------------------
 
 def fails(serve, *options, bind="https://127.0.0.1:0"):
