@@ -143,8 +143,8 @@ SAID = [
     ("import sys\nsys.exit(3)", 2, "error: gunicorn.conf.py ended its process with 3 as exit code [config-failed]"),
     ("import os\nos._exit(3)", 2,
      "error: the process that read gunicorn.conf.py ended with exit code 3 and no answer [config-failed]"),
-    ("import os, signal\nos.kill(os.getpid(), signal.SIGSEGV)", 2,
-     "error: the process that read gunicorn.conf.py ended by signal 11 (SIGSEGV) [config-failed]"),
+    ("import os, signal\nos.kill(os.getpid(), signal.SIGUSR1)", 2,
+     "error: the process that read gunicorn.conf.py ended by signal 10 (SIGUSR1) [config-failed]"),
     ("workers = 2\nuser = None\ncertfile = None\nspew = False\npreload_app = False\nraw_paste_global_conf = []", 0, ""),
 ]
 
