@@ -27,6 +27,7 @@ BELOW = {
     "serve": ("base", "loop", "net", "tls", "proto", "host", "config", "stats"),
     "worker": ("base", "loop", "net", "tls", "proto", "host", "config", "stats", "serve", "process", "certs"),
     "master": ("base", "loop", "net", "config", "stats", "process"),
+    "ctl": ("base", "stats"),  # barkeepctl, a program of its own
     "main": ("base", "loop", "net", "config", "stats", "process", "master", "tls", "certs"),  # files right in src/
     "hosts/cpython": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),
     "hosts/pypy": ("base", "host", "loop/guests.h", "worker/worker.h", "config/messages.h", "proto/message.h", "proto/headers.h", "proto/target.h"),

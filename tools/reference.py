@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes the reference pages from the tables in src/config, so that no page can disagree with the program.
 
-  tools/reference.py          writes docs/options.md, docs/messages.md and docs/barkeep.1
+  tools/reference.py          writes docs/options.md, docs/messages.md, docs/counters.md and docs/barkeep.1
   tools/reference.py --check  writes nothing, fails when a page is not what the tables give, or a key is used that no table has
 
 Ends with 'N passed, N failed'. Called by CI; run it after a change of options.def, messages.def or other_names.def.
@@ -17,7 +17,7 @@ NOT_EDITED = "made by tools/reference.py from src/config, do not edit"
 
 
 def main():
-    pages = {"docs/options.md": options_page(), "docs/messages.md": messages_page(), "docs/barkeep.1": man_page()}
+    pages = {"docs/options.md": options_page(), "docs/messages.md": messages_page(), "docs/counters.md": counters_page(), "docs/barkeep.1": man_page()}
     if sys.argv[1:] == ["--check"]:
         return check(pages)
     if sys.argv[1:]:
@@ -51,6 +51,21 @@ def unknown_keys():
         for match in re.finditer(rf'["\'\[]((?:{areas})-[a-z-]+)["\'\]]', path.read_text()):
             if match[1] not in known:
                 yield f"{path.relative_to(ROOT)}: the key [{match[1]}] is not in src/config/messages.def"
+
+
+def counters_page():
+    lines = ["<!-- made by tools/reference.py from src/stats, do not edit -->", "# Counters", "",
+             "What [statistics](stats.md) count. In JSON by these names, in Prometheus as `barkeep_NAME_total`.", "",
+             "| counter | what |", "|---|---|"]
+    lines += [f"| `{name}` | {help} |" for name, help in stats_rows("counters.def", r'X\((\w+), "(.*)"\)$')]
+    lines += ["", "## Why a worker process ended", "", "Counted while the server goes on, by worker number.", "",
+              "| reason | what |", "|---|---|"]
+    lines += [f"| `{word}` | {help} |" for word, help in stats_rows("restarts.def", r'X\(\w+, "([\w-]+)", "(.*)"\)$')]
+    return "\n".join(lines) + "\n"
+
+
+def stats_rows(name, pattern):
+    return [match.groups() for match in re.finditer(pattern, (ROOT / "src/stats" / name).read_text(), re.M)]
 
 
 # ---- the tables ------------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ busy_share(const struct bk_master_pool *pool, unsigned *ret_ready)
         if (!member || member->state != BK_MEMBER_READY)
             continue;
         const struct bk_slot *slot = &pool->master->scoreboard->slots[member->slot];
-        double running = atomic_load(&slot->in_app_since) ? 1 + atomic_load(&slot->others) : 0;
+        double running = atomic_load(&slot->running);
         if (threads > 1)
             running /= (double)threads;
         else if (pool->facts.loop[0] && atomic_load(&slot->waiting))

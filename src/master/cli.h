@@ -2,6 +2,8 @@
 // Called once by main.c, before any socket or Python. All mistakes are collected and said in one go.
 #pragma once
 
+#include <stdio.h>
+
 #include "base/compiler.h"
 #include "config/config.h"
 #include "master/log_early.h"
@@ -20,3 +22,6 @@ struct bk_cli {
 #define BK_CLI_RUN (-1)
 int bk_cli_read(struct bk_cli *cli, int argc, char **argv, char **envp) BK_MUST_CHECK;
 void bk_cli_release(struct bk_cli *cli);
+
+// Every setting with its origin, as --print-config shows them; secrets are left out.
+void bk_cli_write_config(FILE *out, const struct bk_config *config);

@@ -180,7 +180,8 @@ bk__cli_print_table(const struct bk__cli *read)
     return finish();
 }
 
-static void print_setting(const struct bk_option *option, struct bk_str value, const char *origin);
+static void print_setting(FILE *out, const struct bk_option *option, struct bk_str value,
+                          const char *origin);
 static size_t write_value(char *out, size_t room, const struct bk_option *option,
                           struct bk_str value);
 static size_t write_text(char *out, size_t room, struct bk_str value);
@@ -188,14 +189,21 @@ static size_t write_text(char *out, size_t room, struct bk_str value);
 int
 bk__cli_print_config(const struct bk_config *config)
 {
+    bk_cli_write_config(stdout, config);
+    return finish();
+}
+
+void
+bk_cli_write_config(FILE *out, const struct bk_config *config)
+{
     unsigned count;
     const struct bk_option *options = bk_options(&count);
     const char *group = "", *origin;
     struct bk_str key, value;
-    printf("# barkeep %s; as barkeep.toml this gives the same settings\n", BK_VERSION);
+    fprintf(out, "# barkeep %s; as barkeep.toml this gives the same settings\n", BK_VERSION);
     if (config->app) {
         static const struct bk_option app = {.type = BK_OPTION_TEXT, .key = "app"};
-        print_setting(&app, bk_str_of(config->app),
+        print_setting(out, &app, bk_str_of(config->app),
                       config->app_origin ? config->app_origin : "command line");
     }
     for (unsigned i = 0; bk_config_get(config, i, &key, &value, &origin); i++) {
@@ -203,15 +211,14 @@ bk__cli_print_config(const struct bk_config *config)
             continue;
         if (strcmp(group, bk_option_group(&options[i])) != 0) {
             group = bk_option_group(&options[i]);
-            printf("\n# %s\n", group);
+            fprintf(out, "\n# %s\n", group);
         }
-        print_setting(&options[i], value, origin);
+        print_setting(out, &options[i], value, origin);
     }
-    return finish();
 }
 
 static void
-print_setting(const struct bk_option *option, struct bk_str value, const char *origin)
+print_setting(FILE *out, const struct bk_option *option, struct bk_str value, const char *origin)
 {
     // Escapes make a byte six, quotes and commas add two for each item.
     size_t room = value.len * 6 + 16;
@@ -223,8 +230,8 @@ print_setting(const struct bk_option *option, struct bk_str value, const char *o
     // it is.
     bool remark = strcmp(option->key, "config") == 0
                   || (strcmp(option->key, "env") == 0 && value.len);
-    int column = printf("%s%s = %.*s", remark ? "# " : "", option->key, (int)len, text);
-    printf("%*s  # %s\n", column < 44 ? 44 - column : 0, "", origin);
+    int column = fprintf(out, "%s%s = %.*s", remark ? "# " : "", option->key, (int)len, text);
+    fprintf(out, "%*s  # %s\n", column < 44 ? 44 - column : 0, "", origin);
     free(text);
 }
 

@@ -38,6 +38,7 @@ struct bk_journal {
     pthread_mutex_t own;  // ring 0 has several writing threads
     _Atomic bool stop, reopen;
     _Atomic uint64_t stop_by;
+    _Atomic uint64_t counts[5];  // records of the error log by level
     uint64_t dropped, lost, tell_next;
     struct head {
         unsigned ring;
@@ -117,6 +118,13 @@ enum bk_log_shape
 bk_journal_shape(const struct bk_journal *journal)
 {
     return journal->error.shape;
+}
+
+void
+bk_journal_counts(const struct bk_journal *journal, uint64_t ret[5])
+{
+    for (unsigned i = 0; i < 5; i++)
+        ret[i] = journal ? atomic_load_explicit(&journal->counts[i], memory_order_relaxed) : 0;
 }
 
 void
@@ -293,6 +301,8 @@ deliver(struct bk_journal *journal, struct bk_log_record *record)
         target = &journal->access;
     else if (record->access && !journal->access_joined)
         record->access = false;
+    if (!record->access && (unsigned)record->level < BK_COUNT(journal->counts))
+        atomic_fetch_add_explicit(&journal->counts[record->level], 1, memory_order_relaxed);
     bk_log_target_add(target, record, patience, journal);
     if (record->level == BK_LOG_CRITICAL && record->worker == 0 && target->kind != BK_LOG_FD)
         copy_to_stderr(record);

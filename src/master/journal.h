@@ -22,5 +22,8 @@ enum bk_log_shape bk_journal_shape(const struct bk_journal *journal);
 // Files are opened anew by name. From any thread.
 void bk_journal_reopen(struct bk_journal *journal);
 
+// Records of the error log so far, by level. From any thread.
+void bk_journal_counts(const struct bk_journal *journal, uint64_t ret[5]);
+
 // Where access lines go when the user did not say: "-" when standard output is a terminal, else "" (off).
 const char *bk_journal_access_default(const struct bk_config *config);

@@ -18,6 +18,7 @@
 #include "master/bind.h"
 #include "master/certificates.h"
 #include "master/child.h"
+#include "master/desk.h"
 #include "master/memory.h"
 #include "master/scale.h"
 #include "master/signals.h"
@@ -58,6 +59,7 @@ bk_master_run(struct bk_master_start *start)
     *master = (struct bk_master){.start = start, .started = bk_clock_mono(), .scoreboard_fd = -1};
     master->companion.channel.fd = -1;
     master->signals.fd = master->pidfile.fd = master->systemd.fd = -1;
+    bk_hatch_init(&master->control.hatch, &master->loop, NULL);
     master->loop.epoll_fd = master->loop.timer_fd = master->loop.wake_fd = -1;
     if (set_up(master)) {
         bk_scale_fill(&master->pools[0]);
@@ -69,6 +71,8 @@ bk_master_run(struct bk_master_start *start)
     bk_companion_close(master);
     if (master->announced)
         bk_announce_stopped(master);
+    bk_control_end(master);
+    bk_desk_close(master->desk);
     int code = master->exit_code;
     release(master);
     return code;
@@ -142,6 +146,8 @@ set_up(struct bk_master *master)
         return false;
     if (!bk_bind_open(&master->pools[0]) || start->bind_only)
         return false;
+    if (!bk_desk_open(master))
+        return false;
     bk_companion_tell(master, "when_ready", "%s", "");
     bk_watchdog_start(&master->pools[0]);
     return bk_autoreload_open(&master->pools[0]) || out_of(master, "cannot watch files", -ENOMEM);
@@ -189,6 +195,9 @@ open_shared_memory(struct bk_master *master, unsigned seats)
     master->slot_count = 2 * seats + 1;
     master->slots = calloc(master->slot_count, sizeof *master->slots);
     if (!master->slots)
+        return out_of(master, "cannot make the scoreboard", -ENOMEM);
+    master->ledger = bk_ledger_new(seats);
+    if (!master->ledger)
         return out_of(master, "cannot make the scoreboard", -ENOMEM);
     rc = bk_segment_new(master->slot_count, &master->scoreboard, &master->scoreboard_fd);
     if (rc < 0)
@@ -304,6 +313,8 @@ release(struct bk_master *master)
     bk_systemd_close(master);
     if (master->loop.epoll_fd >= 0)
         bk_loop_release(&master->loop);
+    bk_hatch_release(&master->control.hatch);
+    bk_ledger_free(master->ledger);
     bk_segment_free(master->scoreboard);
     if (master->scoreboard_fd >= 0)
         close(master->scoreboard_fd);

@@ -23,6 +23,7 @@
 
 static struct bk_member *find_member(struct bk_master *master, pid_t pid);
 static void bury_member(struct bk_member *member, int status, const struct rusage *usage);
+static enum bk_restart reason_of(const struct bk_member *member, bool unasked);
 static void report_first(struct bk_member *member, const char *how);
 static void report(struct bk_member *member, int status, const char *how,
                    const struct rusage *usage, uint64_t pause);
@@ -61,25 +62,19 @@ bk_reap_totals(const struct bk_master *master, uint64_t *ret_requests, uint64_t 
     }
 }
 
-void
-bk_reap_slot(struct bk_slot *slot)
+// For the statistics: what is counted as a restart, and why.
+static enum bk_restart
+reason_of(const struct bk_member *member, bool unasked)
 {
-    atomic_store(&slot->state, (uint32_t)BK_SLOT_FREE);
-    atomic_store(&slot->worker, 0);
-    atomic_store(&slot->pid, 0);
-    atomic_store(&slot->connections, 0);
-    atomic_store(&slot->armed, 0);
-    atomic_store(&slot->turned, 0);
-    atomic_store(&slot->progressed, 0);
-    atomic_store(&slot->beat, 0);
-    atomic_store(&slot->others, 0);
-    atomic_store(&slot->step_back, 0);
-    atomic_store(&slot->in_app_since, 0);
-    atomic_store(&slot->request_len, 0);
-    atomic_store(&slot->request_lock, 0);
-#define X(name, help) atomic_store(&slot->counters.name, 0);
-#include "stats/counters.def"
-#undef X
+    if (member->pool->master->phase != BK_MASTER_RUNNING)
+        return BK_RESTART_NONE;
+    if (member->why != BK_RESTART_NONE)
+        return member->why;
+    if (member->failed || member->refused)
+        return BK_RESTART_BOOT;
+    if (member->killed)
+        return BK_RESTART_KILLED;
+    return unasked ? BK_RESTART_CRASH : BK_RESTART_NONE;
 }
 
 static struct bk_member *
@@ -118,7 +113,7 @@ bury_member(struct bk_member *member, int status, const struct rusage *usage)
     }
     master->requests += atomic_load(&slot->counters.requests);
     master->errors += errors_of(slot);
-    bk_reap_slot(slot);
+    bk_ledger_end(master->ledger, member->number, slot, reason_of(member, unasked));
     master->slots[member->slot] = NULL;
     if (member->state == BK_MEMBER_BOOTING)
         pool->booting--;
@@ -215,12 +210,14 @@ say_how(int status, char *out, size_t room)
 static void
 say_doing(const struct bk_slot *slot, char *out, size_t room)
 {
-    uint64_t since = atomic_load(&slot->in_app_since), now = bk_clock_mono();
-    char request[256], shown[300], age[BK_WORDS_ROOM];
+    uint64_t now = bk_clock_mono(), since;
+    char shown[300], age[BK_WORDS_ROOM];
+    struct bk_row_copy row;
 
-    if (!bk_slot_get_request(slot, request, sizeof request))
-        snprintf(request, sizeof request, "(unreadable)");
-    shown[bk_str_escape(shown, sizeof shown - 1, bk_str_of(request))] = '\0';
+    if (!bk_slot_oldest(slot, &row))
+        row = (struct bk_row_copy){.text = "(unreadable)", .len = strlen("(unreadable)")};
+    since = row.since;
+    shown[bk_str_escape(shown, sizeof shown - 1, (struct bk_str){row.text, row.len})] = '\0';
     if (since > 0 && since <= now)
         snprintf(out, room, "in %s for %s", shown[0] ? shown : "a request",
                  bk_words_duration(now - since, age));

@@ -7,5 +7,3 @@
 void bk_reap(struct bk_master *master);
 // Counters of slots in use and of those that are gone.
 void bk_reap_totals(const struct bk_master *master, uint64_t *ret_requests, uint64_t *ret_errors);
-// Frees a scoreboard slot whose process is gone, or was never there.
-void bk_reap_slot(struct bk_slot *slot);

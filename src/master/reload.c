@@ -212,6 +212,8 @@ bk_reload_ready(struct bk_member *member)
         bk_timer_cancel(&pool->master->loop.wheel, &seat->respawn);
         seat->backoff = (struct bk_backoff){0};
         if (old)
+            old->why = BK_RESTART_RELOAD;
+        if (old)
             bk_scale_dismiss(old, reload->development ? BK_DISMISS_BRIEFLY : BK_DISMISS_YIELD);
     }
     if (reload->trial == member) {
@@ -231,6 +233,7 @@ finish(struct bk_master_pool *pool)
     bk_log(BK_LOG_INFO, NULL, "%s: reloaded in %s", pool->reload.cause,
            bk_words_duration(bk_clock_mono() - pool->reload.began, took));
     bk_systemd_ready(pool->master, "serving, reloaded");
+    bk_control_reloaded(pool, BK_STR(""), BK_STR(""));
     go_idle(pool);
 }
 
@@ -275,6 +278,7 @@ give_up(struct bk_master_pool *pool, struct bk_str brief, struct bk_str detail)
         pool->reload.trial->refused = true;
     pool->reload.trial = NULL;
     say_refused(pool, brief, detail);
+    bk_control_reloaded(pool, brief, detail);
     go_idle(pool);
 }
 

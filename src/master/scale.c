@@ -15,6 +15,7 @@
 #define QUICK_LIMIT (1800 * BK_MSEC)  // --help promises two seconds
 #define BRIEF_LIMIT (5 * BK_SEC)      // of requests to an old version while developing
 
+static void empty_seat(struct bk_seat *seat);
 static uint64_t patience_for(const struct bk_master_pool *pool, enum bk_dismissal how);
 static void order_drain(struct bk_member *member, enum bk_dismissal how);
 static bool fill_seat(struct bk_seat *seat);
@@ -62,20 +63,36 @@ bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name)
                by > 0 ? "more" : "fewer");
         return;
     }
-    pool->wanted = by > 0 ? before + 1 : before - 1;
-    bk_companion_tell(pool->master, "nworkers_changed", "new=%u\nold=%u", pool->wanted, before);
-    bk_log(BK_LOG_INFO, NULL, "%s: %u worker%s instead of %u", signal_name, pool->wanted,
-           pool->wanted == 1 ? "" : "s", before);
-    if (by < 0) {
-        struct bk_seat *seat = &pool->seats[pool->wanted];
-        bk_timer_cancel(&pool->master->loop.wheel, &seat->respawn);
-        seat->backoff = (struct bk_backoff){0};
-        if (seat->successor)
-            bk_scale_dismiss(seat->successor, BK_DISMISS_QUIT);
-        if (seat->member)
-            bk_scale_dismiss(seat->member, BK_DISMISS_YIELD);
-    }
+    bk_scale_to(pool, by > 0 ? before + 1 : before - 1, signal_name);
+}
+
+void
+bk_scale_to(struct bk_master_pool *pool, unsigned wanted, const char *who)
+{
+    unsigned before = pool->wanted;
+
+    if (wanted == before)
+        return;
+    pool->wanted = wanted;
+    bk_companion_tell(pool->master, "nworkers_changed", "new=%u\nold=%u", wanted, before);
+    bk_log(BK_LOG_INFO, NULL, "%s: %u worker%s instead of %u", who, wanted, wanted == 1 ? "" : "s",
+           before);
+    for (unsigned i = wanted; i < before; i++)
+        empty_seat(&pool->seats[i]);
     bk_scale_fill(pool);
+}
+
+static void
+empty_seat(struct bk_seat *seat)
+{
+    bk_timer_cancel(&seat->pool->master->loop.wheel, &seat->respawn);
+    seat->backoff = (struct bk_backoff){0};
+    if (seat->successor)
+        bk_scale_dismiss(seat->successor, BK_DISMISS_QUIT);
+    if (seat->member) {
+        seat->member->why = BK_RESTART_SCALE;
+        bk_scale_dismiss(seat->member, BK_DISMISS_YIELD);
+    }
 }
 
 void

@@ -9,6 +9,8 @@ void bk_scale_fill(struct bk_master_pool *pool);
 void bk_scale_respawn(struct bk_seat *seat, uint64_t pause);
 // TTIN and TTOU: `by` is +1 or -1.
 void bk_scale_by(struct bk_master_pool *pool, int by, const char *signal_name);
+// So many workers from now on, 1..seat_count; `who` asked for it.
+void bk_scale_to(struct bk_master_pool *pool, unsigned wanted, const char *who);
 enum bk_dismissal {
     BK_DISMISS_QUIT,     // at once
     BK_DISMISS_DRAIN,    // stopping: what it has is served, until --graceful-timeout

@@ -65,7 +65,7 @@ bk_spawn(struct bk_seat *seat)
         plan.member->pid = pid;
         register_member(plan.member);
     } else {
-        bk_reap_slot(&seat->pool->master->scoreboard->slots[plan.member->slot]);
+        bk_slot_clear(&seat->pool->master->scoreboard->slots[plan.member->slot]);
         if (plan.member->channel.fd >= 0)
             close(plan.member->channel.fd);
         free(plan.member);
@@ -94,6 +94,7 @@ new_member(struct bk_seat *seat, struct bk_member **ret)
     member->generation = seat->pool->reload.generation;
     member->slot = slot;
     member->channel.fd = -1;
+    member->why = BK_RESTART_NONE;
     member->born = bk_clock_mono();
     bk_list_init(&member->link);
     return 0;
@@ -319,6 +320,7 @@ register_member(struct bk_member *member)
     pool->member_count++;
     pool->booting++;
     bk_companion_tell(master, "spawned", "age=%u\npid=%d", member->age, (int)member->pid);
+    bk_ledger_start(master->ledger, member->number);
     bk_hear_begin(member);
 }
 

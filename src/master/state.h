@@ -11,9 +11,11 @@
 #include "loop/loop.h"
 #include "master/backoff.h"
 #include "master/companion.h"
+#include "master/control.h"
 #include "master/cpus.h"
 #include "master/interpreter.h"
 #include "master/journal.h"
+#include "master/ledger.h"
 #include "master/master.h"
 #include "master/pidfile.h"
 #include "master/privileges.h"
@@ -50,6 +52,7 @@ struct bk_member {
     bool listeners_closed;        // draining, and its copies of the listeners are closed
     bool brief;                   // leaving, and only for a few seconds: development
     uint64_t patience;            // leaving: how long it may take, ns
+    enum bk_restart why;          // it was told to leave; NONE: it was not
     bool debugging;               // a person is at its breakpoint(): nothing hurries it
     bool recycle, urgent;         // to be replaced (recycle.c); before others that are
     bool silent, frozen;          // its beat has stopped, that was said; and it is to be killed for that
@@ -133,6 +136,9 @@ struct bk_master {
     struct bk_journal *journal;       // owns
     struct bk_segment *scoreboard;    // owns
     int scoreboard_fd;                // owns
+    struct bk_ledger *ledger;         // owns
+    struct bk_desk *desk;             // owns; NULL: nobody wants to know anything
+    struct bk_control control;
     struct bk_member **slots;         // owns: who uses which slot; [0] is never used
     unsigned slot_count;
     struct bk_master_pool *pools;     // owns

@@ -271,22 +271,6 @@ bk_listen_somaxconn(void)
     return value;
 }
 
-int
-bk_listen_queue(const struct bk_listener *listener, unsigned *ret_waiting, unsigned *ret_limit)
-{
-    struct tcp_info info;
-    socklen_t len = sizeof info;
-    if (listener->addr.sa.sa_family == AF_UNIX)
-        return -1;
-    memset(&info, 0, sizeof info);
-    if (getsockopt(listener->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
-        return -errno;
-    // For a listening socket the kernel reports its queue in these two fields.
-    *ret_waiting = info.tcpi_unacked;
-    *ret_limit = info.tcpi_sacked;
-    return 0;
-}
-
 static int
 set_option(int fd, int level, int name)
 {

@@ -37,5 +37,6 @@ int bk_listen_somaxconn(void);
 // again, -EADDRINUSE when somebody is there. 0 for what is not TCP and for port 0. To be called
 // once per --bind, before the first open.
 int bk_listen_probe(const struct bk_bind *bind) BK_MUST_CHECK;
-// Connections waiting in the accept queue and its limit. Negative when unknown (unix sockets).
+// Connections waiting in the accept queue and its limit. Negative when unknown (a unix socket, and the kernel cannot
+// tell).
 int bk_listen_queue(const struct bk_listener *listener, unsigned *ret_waiting, unsigned *ret_limit);

@@ -361,6 +361,7 @@ fail(struct bk_errand *errand)
 {
     struct bk_exchange *x = BK_OUTER(errand, struct push, errand)->x;
     x->key = BK_OUTER(errand, struct push, errand)->data;
+    bk_count(&bk__scoreboard_thread(x)->errors, 1);
     if (x->answer.opened)
         x->answer.failed = true;
     else

@@ -91,6 +91,7 @@ bk__engine_turn(struct bk_engine *engine, int wait_ms, bool nested)
         bk__mailbox_empty(&engine->baton->mail);
     obey(engine);
     atomic_store_explicit(&engine->slot->turned, engine->loop.now, memory_order_relaxed);
+    atomic_store_explicit(&engine->slot->queued, engine->ready_count, memory_order_relaxed);
     bk_count(&engine->counters->turns, 1);
     if (bk_unlikely(atomic_load_explicit(&engine->counters->requests, memory_order_relaxed) >=
                     engine->spent_at) &&
@@ -198,6 +199,7 @@ bk_engine_threads(struct bk_engine *engine, unsigned count)
 {
     if (engine->hosted || count < 1 || count > BK_THREADS_MAX)
         return -EINVAL;
+    atomic_store(&engine->slot->threads, count);
     return engine->baton ? 0 : bk__baton_new(count, &engine->baton);
 }
 
@@ -219,6 +221,7 @@ bk_engine_new(const struct bk_config *config, struct bk_segment *segment, struct
     bk_list_init(&engine->pending);
     bk_list_init(&engine->stirred);
     bk_list_init(&engine->running);
+    engine->free_rows = UINT64_MAX;
     bk_timer_init(&engine->queue_timer, bk__to_app_overdue);
     bk_pool_init(&engine->blocks, 256);
     int error = bk_loop_init(&engine->loop);

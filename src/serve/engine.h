@@ -54,6 +54,8 @@ struct bk_engine {
     struct bk_timer queue_timer;  // --queue-timeout of the first in the run queue
     struct bk_log_limit queue_said;
     struct bk_list running;  // exchanges with the host, oldest first
+    uint64_t free_rows;      // rows of the scoreboard that show nobody, a bit each
+    uint32_t running_count;
     unsigned ready_count;
     struct bk_exchange *free_exchange;
     struct bk_exchange *slabs[BK_SLABS_MAX];  // owns: BK_SLAB_SIZE exchanges each, never moved

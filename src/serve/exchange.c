@@ -38,12 +38,13 @@ bk__exchange_new(struct bk_conn *conn)
     x->received = engine->loop.now;
     x->started = x->committed = x->sent = 0;
     x->id = (struct bk_str){0};
+    x->forwarded = 0;
     x->notes = NULL;
     x->key = x->why = NULL;
     x->conn = conn;
     conn->exchange = x;
     conn->nth++;
-    memcpy(&x->peer, &conn->peer, sizeof x->peer);
+    memcpy(&x->peer, &conn->peer, sizeof conn->peer);
     x->call = (struct bk_call){.head = &x->head,
                                .ref = {x->index, x->generation},
                                .connection = conn->id,

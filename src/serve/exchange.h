@@ -57,6 +57,8 @@ struct bk_exchange {
     _Atomic uint32_t slow_told, overdue;  // peek.c: generation of which that was said
     bool flowing;             // the head is in the output queue: the loop may send what is queued
     uint8_t route;            // bucket of the estimates (baton.c)
+    uint8_t row;              // of the scoreboard, while the host has it; BK_STATS_ROWS: none was free
+    uint16_t forwarded;       // index of a believed X-Forwarded-For field + 1, 0: there is none
     uint8_t state;            // enum bk_exchange_state
     uint8_t wishes;  // enum bk_wait: what a hosted loop wants to be told of
     struct bk_list running;  // in engine->running, oldest first, or alone
@@ -80,7 +82,7 @@ struct bk_exchange {
     struct bk_str *notes;                   // %({..}e)s values, borrows the arena
     struct bk_peer_copy {                   // survives the connection
         uint16_t family, port;
-        unsigned char bytes[16];
+        unsigned char bytes[20];  // whole words, as the scoreboard has it
     } peer;
     struct bk_tls_facts *tls;  // ref: of a TLS connection, else NULL
     struct bk_ws *ws;  // owns: the WebSocket session, NULL before bk_ws_accept
@@ -128,6 +130,16 @@ int bk__guard_check(struct bk_exchange *x, struct bk_fault *fault) BK_MUST_CHECK
 void bk__to_app_queue(struct bk_exchange *x);
 // The engine's queue_timer: who waited too long gets 503.
 void bk__to_app_overdue(struct bk_timer *timer);
+
+// scoreboard.c: what others may know of the requests that run. Inside.
+void bk__scoreboard_begin(struct bk_exchange *x);
+void bk__scoreboard_end(struct bk_exchange *x);
+// The share of the thread that runs it, or did.
+struct bk_thread_row *bk__scoreboard_thread(const struct bk_exchange *x);
+// The application waits for its client (`step` is an enum bk_row_step), or goes on.
+void bk__scoreboard_step(struct bk_exchange *x, int step);
+// A trusted proxy's X-Request-Start.
+void bk__scoreboard_proxy(struct bk_exchange *x, struct bk_str value);
 
 // to_live.c: answers --live-path. False: it is another path.
 bool bk__to_live(struct bk_exchange *x);

@@ -79,6 +79,10 @@ believe_proxy(struct bk_exchange *x, struct bk_fault *fault)
         struct bk_str value = bk_head_str(head, field->value, field->value_len);
         if (field->id == BK_HEADER_X_REQUEST_ID && value.len > 0 && value.len <= 128)
             x->id = value;
+        else if (field->id == BK_HEADER_X_FORWARDED_FOR)
+            x->forwarded = (uint16_t)(i + 1);
+        else if (bk_unlikely(field->id == BK_HEADER_X_REQUEST_START))
+            bk__scoreboard_proxy(x, value);
         for (unsigned k = 0; k < guard->rule_count; k++) {
             const struct bk_scheme_rule *rule = &guard->rules[k];
             if (field->id != rule->id ||

@@ -8,12 +8,9 @@
 #include "serve/to_ws.h"
 
 static void refuse(struct bk_exchange *x, const char *why);
-static unsigned running_count(const struct bk_engine *engine);
-static struct bk_exchange *take_ready(struct bk_engine *engine);
+static struct bk_exchange *take_ready(struct bk_engine *engine, struct bk_thread *runner);
 static void flush(struct bk_errand *errand);
 static void give_back(struct bk_errand *errand);
-static void show_oldest(struct bk_engine *engine);
-static void count_others(struct bk_engine *engine, int by);
 static void finish(struct bk_exchange *x);
 
 void
@@ -21,6 +18,7 @@ bk__to_app_queue(struct bk_exchange *x)
 {
     struct bk_engine *engine = x->engine;
     if (bk_unlikely(x->gone)) {
+        bk_count(&engine->counters->dropped, 1);
         bk__exchange_free(x);
         return;
     }
@@ -68,18 +66,9 @@ refuse(struct bk_exchange *x, const char *why)
         bk_log(BK_LOG_WARNING, "queue-full",
                "%u requests wait for a free thread, %u run: answered 503 (%s), %u times since the "
                "last such line",
-               engine->ready_count, running_count(engine), why, held + 1);
+               engine->ready_count, engine->running_count, why, held + 1);
     x->key = "queue-full";
     bk__to_page(x, 503, why);
-}
-
-static unsigned
-running_count(const struct bk_engine *engine)
-{
-    unsigned count = 0;
-    for (struct bk_list *node = engine->running.next; node != &engine->running; node = node->next)
-        count++;
-    return count;
 }
 
 void
@@ -89,6 +78,7 @@ bk__to_app_overdue(struct bk_timer *timer)
     uint64_t timeout = engine->config->queue_timeout;
     while (engine->ready_first && engine->ready_first->queued + timeout <= engine->loop.now) {
         struct bk_exchange *x = pop_ready(engine);
+        bk_count(&engine->counters->dropped, bk_exchange_gone(x));
         if (bk_exchange_gone(x))
             bk__exchange_free(x);
         else
@@ -108,14 +98,13 @@ struct bk_exchange *
 bk_engine_next_as(struct bk_engine *engine, unsigned number)
 {
     if (!engine->baton)
-        return take_ready(engine);
+        return take_ready(engine, NULL);
     struct bk_thread *me = &engine->baton->threads[number - 1];
     atomic_store_explicit(&me->phase, BK_PHASE_ENGINE, memory_order_relaxed);
     if (bk_unlikely(!bk__baton_enter(engine, me)))
         return NULL;  // another thread has the loop now: bk_engine_turn_as waits for a turn of ours
-    struct bk_exchange *x = take_ready(engine);
+    struct bk_exchange *x = take_ready(engine, me);
     if (x) {
-        x->runner = me;
         bk__baton_lend(engine, x);
     } else {
         bk__baton_leave(engine, me->number, BK_BATON_AWAY);
@@ -124,7 +113,7 @@ bk_engine_next_as(struct bk_engine *engine, unsigned number)
 }
 
 static struct bk_exchange *
-take_ready(struct bk_engine *engine)
+take_ready(struct bk_engine *engine, struct bk_thread *runner)
 {
     for (;;) {
         struct bk_exchange *x = engine->ready_first;
@@ -141,47 +130,21 @@ take_ready(struct bk_engine *engine)
         engine->handed_out = true;
         pop_ready(engine);
         if (bk_unlikely(x->gone)) {
-            bk__exchange_free(
-                x);  // the client left while it waited: the application never hears of it
+            // the client left while it waited: the application never hears of it
+            bk_count(&engine->counters->dropped, 1);
+            bk__exchange_free(x);
             continue;
         }
         x->state = BK_EXCHANGE_RUNNING;
         x->note = (struct bk_note){0};
         x->started = now;
+        x->runner = runner;
         x->conn->step = BK_STEP_APP;
         atomic_store_explicit(&x->handed_out, true, memory_order_release);
-        bool first = bk_list_empty(&engine->running);
         bk_list_append(&engine->running, &x->running);
-        if (first)
-            show_oldest(engine);
-        else
-            count_others(engine, 1);
+        bk__scoreboard_begin(x);
         return x;
     }
-}
-
-// How many run besides the one that is shown.
-static void
-count_others(struct bk_engine *engine, int by)
-{
-    _Atomic uint32_t *others = &engine->slot->others;
-    uint32_t count = atomic_load_explicit(others, memory_order_relaxed);
-    atomic_store_explicit(others, count + (uint32_t)by, memory_order_relaxed);
-}
-
-// The scoreboard has room for one request: the one that runs longest.
-static void
-show_oldest(struct bk_engine *engine)
-{
-    struct bk_slot *slot = engine->slot;
-    if (bk_list_empty(&engine->running)) {
-        atomic_store_explicit(&slot->in_app_since, 0, memory_order_relaxed);
-        return;
-    }
-    const struct bk_exchange *x = BK_OUTER(engine->running.next, struct bk_exchange, running);
-    atomic_store_explicit(&slot->in_app_since, x->started, memory_order_relaxed);
-    bk_slot_set_request(slot, bk_head_str(&x->head, x->head.method, x->head.method_len),
-                        bk_head_str(&x->head, x->head.target, x->head.target_len));
 }
 
 struct flush {
@@ -242,12 +205,8 @@ give_back(struct bk_errand *errand)
 {
     struct bk_exchange *x = BK_OUTER(errand, struct bk_exchange, errand);
     struct bk_engine *engine = x->engine;
-    bool first = engine->running.next == &x->running;
     bk_list_remove(&x->running);
-    if (first)
-        show_oldest(engine);
-    if (bk_unlikely(!bk_list_empty(&engine->running)))
-        count_others(engine, -1);
+    bk__scoreboard_end(x);
     x->state = BK_EXCHANGE_SENDING;
     if (x->committed > engine->loop.now)  // the application took its time: deadlines count from
         engine->loop.now = x->committed;  // here

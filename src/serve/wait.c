@@ -79,6 +79,9 @@ begin(struct bk_exchange *x, unsigned what)
     if (x->conn->step != step && !x->ws)  // a session has clocks of its own
         bk__conn_set_step(x->conn, step);
     x->wishes = (uint8_t)what;
+    bk__scoreboard_step(x, x->ws                 ? BK_ROW_SOCKET
+                           : what & BK_WAIT_BODY ? BK_ROW_BODY
+                                                 : BK_ROW_SEND);
     return false;
 }
 
@@ -93,6 +96,7 @@ void
 bk__exchange_wait_over(struct bk_exchange *x)
 {
     x->wishes = 0;
+    bk__scoreboard_step(x, BK_ROW_APP);
     if (x->conn && x->state == BK_EXCHANGE_RUNNING && !x->ws)
         x->conn->step = BK_STEP_APP;
     if (!x->engine->baton)

@@ -13,6 +13,10 @@ bk__wrapup(struct bk_exchange *x)
     bk_count(&counters->requests, 1);
     if (bk_unlikely(status >= 400))
         bk_count(status < 500 ? &counters->responses_4xx : &counters->responses_5xx, 1);
+    if (bk_likely(status >= 100 && status < 100 + BK_STATS_STATUSES))
+        bk_count(&x->engine->slot->statuses[status - 100], 1);
+    if (bk_likely(x->started != 0))
+        bk_count(&bk__scoreboard_thread(x)->bytes_out, x->sent);
     bk__access_log_write(x);
     enum bk_conn_end end = conn ? connection_end(x) : BK_CONN_CLOSE;
     bk__exchange_free(x);

@@ -17,6 +17,16 @@
 #define SLOTS_MAX 4096
 #define READ_TRIES 16
 
+#define TEXT_AT sizeof(struct bk_row_peer)
+#define ADDRESS 24 // bytes of it that an address takes, in whole words
+
+// What a row's words hold.
+union row_words {
+    struct bk_row_peer peer;
+    char text[TEXT_AT + BK_STATS_TEXT];
+    uint64_t words[(TEXT_AT + BK_STATS_TEXT) / 8];
+};
+
 #define load(at, order) atomic_load_explicit(at, order)
 
 static int make_memfd(void);
@@ -89,57 +99,103 @@ bk_segment_free(struct bk_segment *segment)
 // with acquire, so that a reader who saw a new word also sees the odd lock; on x86 and arm64 that
 // costs nothing over plain moves.
 void
-bk_slot_set_request(struct bk_slot *slot, struct bk_str method, struct bk_str target)
+bk_row_begin(struct bk_row *row, uint64_t since, unsigned thread, const struct bk_row_peer *peer,
+             struct bk_str text)
 {
-    union {
-        char text[sizeof slot->request];
-        uint64_t words[BK_COUNT(slot->request_words)];
-    } copy;
-    const char *query = target.len > 0 ? memchr(target.at, '?', target.len) : NULL;
-    size_t len = method.len < 32 ? method.len : 32, rest, words;
+    // Of an address only the first words are of interest.
+    size_t used = peer->family == BK_ROW_FORWARDED ? TEXT_AT : ADDRESS;
+    size_t len = text.len < BK_STATS_TEXT ? text.len : BK_STATS_TEXT;
+    const char *from = (const char *)peer;
+    uint64_t word;
     // An odd lock was left by a predecessor that died while writing.
-    uint32_t lock = load(&slot->request_lock, memory_order_relaxed) | 1;
-    if (len > 0)
-        memcpy(copy.text, method.at, len);
-    copy.text[len++] = ' ';
-    rest = query ? (size_t)(query - target.at) : target.len;
-    rest = rest < sizeof copy.text - len ? rest : sizeof copy.text - len;
-    if (rest > 0)
-        memcpy(copy.text + len, target.at, rest);
-    len += rest;
-    words = (len + 7) / 8;
-    memset(copy.text + len, 0, words * 8 - len);
-    atomic_store_explicit(&slot->request_lock, lock, memory_order_relaxed);
-    atomic_store_explicit(&slot->request_len, (uint32_t)len, memory_order_release);
-    for (size_t i = 0; i < words; i++)
-        atomic_store_explicit(&slot->request_words[i], copy.words[i], memory_order_release);
-    atomic_store_explicit(&slot->request_lock, lock + 1, memory_order_release);
+    uint32_t lock = load(&row->lock, memory_order_relaxed) | 1;
+    atomic_store_explicit(&row->lock, lock, memory_order_relaxed);
+    atomic_store_explicit(&row->len, (uint32_t)len, memory_order_release);
+    atomic_store_explicit(&row->thread, (uint16_t)thread, memory_order_relaxed);
+    atomic_store_explicit(&row->step, BK_ROW_APP, memory_order_relaxed);
+    for (size_t i = 0; i < used; i += 8) {
+        memcpy(&word, from + i, 8);
+        atomic_store_explicit(&row->words[i / 8], word, memory_order_release);
+    }
+    for (size_t i = 0; i < len; i += 8) {
+        memcpy(&word, text.at + i, 8);
+        atomic_store_explicit(&row->words[(TEXT_AT + i) / 8], word, memory_order_release);
+    }
+    atomic_store_explicit(&row->since, since, memory_order_release);
+    atomic_store_explicit(&row->lock, lock + 1, memory_order_release);
 }
 
 bool
-bk_slot_get_request(const struct bk_slot *slot, char *out, size_t room)
+bk_row_read(const struct bk_row *row, struct bk_row_copy *ret)
 {
-    union {
-        char text[sizeof slot->request];
-        uint64_t words[BK_COUNT(slot->request_words)];
-    } copy;
+    union row_words copy;
     for (int i = 0; i < READ_TRIES; i++) {
-        uint32_t lock = load(&slot->request_lock, memory_order_acquire);
-        size_t len = load(&slot->request_len, memory_order_acquire);
-        if (len > sizeof copy.text)
-            len = sizeof copy.text;
-        for (size_t word = 0; word < (len + 7) / 8; word++)
-            copy.words[word] = load(&slot->request_words[word], memory_order_acquire);
-        if (lock % 2 != 0 || load(&slot->request_lock, memory_order_relaxed) != lock)
+        uint32_t lock = load(&row->lock, memory_order_acquire);
+        size_t len = load(&row->len, memory_order_acquire);
+        if (len > BK_STATS_TEXT)
+            len = BK_STATS_TEXT;
+        ret->since = load(&row->since, memory_order_acquire);
+        ret->thread = load(&row->thread, memory_order_relaxed);
+        ret->step = (enum bk_row_step)load(&row->step, memory_order_relaxed);
+        for (size_t word = 0; word < (TEXT_AT + len + 7) / 8; word++)
+            copy.words[word] = load(&row->words[word], memory_order_acquire);
+        if (lock % 2 != 0 || load(&row->lock, memory_order_relaxed) != lock)
             continue;
-        if (room == 0)
-            return true;
-        len = len < room ? len : room - 1;
-        memcpy(out, copy.text, len);
-        out[len] = '\0';
+        ret->peer = copy.peer;
+        memcpy(ret->text, copy.text + TEXT_AT, len);
+        ret->text[len] = '\0';
+        ret->len = len;
         return true;
     }
     return false;
+}
+
+bool
+bk_slot_oldest(const struct bk_slot *slot, struct bk_row_copy *ret)
+{
+    const struct bk_row *oldest = &slot->rows[0]; // the one that is used again and again
+    uint64_t since = 0;
+    for (unsigned i = 0; i < BK_STATS_ROWS; i++) {
+        uint64_t at = load(&slot->rows[i].since, memory_order_relaxed);
+        if (at != 0 && (since == 0 || at < since)) {
+            since = at;
+            oldest = &slot->rows[i];
+        }
+    }
+    return bk_row_read(oldest, ret);
+}
+
+void
+bk_slot_clear(struct bk_slot *slot)
+{
+    // Its writer is gone and nobody else writes: plain memory, but for readers who check the lock.
+    for (unsigned i = 0; i < BK_STATS_ROWS; i++) {
+        struct bk_row *row = &slot->rows[i];
+        if (load(&row->len, memory_order_relaxed) == 0 &&
+            load(&row->lock, memory_order_relaxed) == 0)
+            continue;
+        atomic_store(&row->since, 0);
+        atomic_store(&row->len, 0);
+        atomic_store(&row->lock, 0);
+    }
+    _Atomic uint64_t *word = (_Atomic uint64_t *)&slot->counters;
+    _Atomic uint64_t *end = (_Atomic uint64_t *)slot->rows;
+    for (; word < end; word++)
+        atomic_store_explicit(word, 0, memory_order_relaxed);
+    atomic_store(&slot->state, (uint32_t)BK_SLOT_FREE);
+    atomic_store(&slot->worker, 0);
+    atomic_store(&slot->pid, 0);
+    atomic_store(&slot->connections, 0);
+    atomic_store(&slot->armed, 0);
+    atomic_store(&slot->waiting, 0);
+    atomic_store(&slot->turned, 0);
+    atomic_store(&slot->progressed, 0);
+    atomic_store(&slot->beat, 0);
+    atomic_store(&slot->step_back, 0);
+    atomic_store(&slot->in_app_since, 0);
+    atomic_store(&slot->queued, 0);
+    atomic_store(&slot->running, 0);
+    atomic_store(&slot->threads, 0);
 }
 
 static int

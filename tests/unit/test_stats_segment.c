@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 
 #include "check.h"
 
@@ -75,45 +76,93 @@ TEST(strange_layouts_are_refused)
     CHECK_INT(bk_segment_open(-1, &other), -EBADF);
 }
 
+static const struct bk_row_peer nobody = {.family = AF_UNIX};
+
+static void
+begin(struct bk_row *row, const char *text, size_t len)
+{
+    char room[500] = "";
+    memcpy(room, text, len);
+    bk_row_begin(row, 7, 1, &nobody, (struct bk_str){room, len});
+}
+
 TEST(request_text)
 {
-    char out[300], target[400];
+    struct bk_row_copy copy;
+    char target[400];
     start(1);
     struct bk_slot *slot = &segment->slots[0];
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_STR(out, "");
-    bk_slot_set_request(slot, BK_STR("GET"), BK_STR("/path?secret=1"));
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_STR(out, "GET /path");
-    CHECK(bk_slot_get_request(slot, out, 5));
-    CHECK_STR(out, "GET ");
-    CHECK(bk_slot_get_request(slot, out, 0));
+    struct bk_row *row = &slot->rows[0];
+    CHECK(bk_slot_oldest(slot, &copy));
+    CHECK_STR(copy.text, "");
+    CHECK_INT(copy.since, 0);
+    begin(row, "GET /path?secret=1", 9);
+    CHECK(bk_row_read(row, &copy));
+    CHECK_STR(copy.text, "GET /path");
+    CHECK_INT(copy.since, 7);
+    CHECK_INT(copy.peer.family, AF_UNIX);
+    bk_row_end(row);
+    CHECK(bk_slot_oldest(slot, &copy));
+    CHECK_STR(copy.text, "GET /path"); // the last one
+    CHECK_INT(copy.since, 0);
     memset(target, 't', sizeof target);
-    bk_slot_set_request(slot, BK_STR("DELETE"), (struct bk_str){target, sizeof target});
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_INT(strlen(out), 232);
-    CHECK(strncmp(out, "DELETE tttt", 11) == 0);
-    bk_slot_set_request(slot, (struct bk_str){target, sizeof target}, BK_STR("/"));
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_INT(strlen(out), 34);  // a method of any length leaves room for the path
-    bk_slot_set_request(slot, BK_STR(""), BK_STR(""));
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_STR(out, " ");
+    begin(row, target, sizeof target);
+    CHECK(bk_row_read(row, &copy));
+    CHECK_INT(copy.len, BK_STATS_TEXT);
+    CHECK(strncmp(copy.text, "tttt", 4) == 0);
+    begin(row, "", 0);
+    CHECK(bk_row_read(row, &copy));
+    CHECK_STR(copy.text, "");
+}
+
+TEST(oldest_of_several)
+{
+    struct bk_row_copy copy;
+    start(1);
+    struct bk_slot *slot = &segment->slots[0];
+    bk_row_begin(&slot->rows[0], 30, 1, &nobody, (struct bk_str){"GET /c          ", 6});
+    bk_row_begin(&slot->rows[5], 10, 2, &nobody, (struct bk_str){"GET /a          ", 6});
+    bk_row_begin(&slot->rows[63], 20, 3, &nobody, (struct bk_str){"GET /b          ", 6});
+    CHECK(bk_slot_oldest(slot, &copy));
+    CHECK_STR(copy.text, "GET /a");
+    CHECK_INT(copy.thread, 2);
+    bk_row_end(&slot->rows[5]);
+    CHECK(bk_slot_oldest(slot, &copy));
+    CHECK_STR(copy.text, "GET /b");
+}
+
+TEST(cleared)
+{
+    struct bk_row_copy copy;
+    start(2);
+    struct bk_slot *slot = &segment->slots[0];
+    char *bytes = (char *)slot;
+    memset(bytes, 1, sizeof *slot);
+    segment->slots[1].state = BK_SLOT_IDLE;
+    bk_slot_clear(slot);
+    CHECK(bk_slot_oldest(slot, &copy));
+    CHECK_STR(copy.text, "");
+    CHECK_INT(copy.since, 0);
+    CHECK_INT(segment->slots[1].state, BK_SLOT_IDLE);
+    // Nothing but the words of rows, which nobody reads, is left.
+    for (size_t i = 0; i < offsetof(struct bk_slot, rows); i++)
+        if (i < offsetof(struct bk_slot, turned) || i >= offsetof(struct bk_slot, counters))
+            CHECK(bytes[i] == 0);
 }
 
 TEST(dead_writer)
 {
-    char out[300];
+    struct bk_row_copy copy;
     start(1);
-    struct bk_slot *slot = &segment->slots[0];
-    bk_slot_set_request(slot, BK_STR("GET"), BK_STR("/a"));
-    slot->request_lock++;  // died in the middle
-    CHECK(!bk_slot_get_request(slot, out, sizeof out));
-    bk_slot_set_request(slot, BK_STR("GET"), BK_STR("/b"));  // the next one in the slot
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
-    CHECK_STR(out, "GET /b");
-    slot->request_len = UINT32_MAX;  // a length nobody may believe
-    CHECK(bk_slot_get_request(slot, out, sizeof out));
+    struct bk_row *row = &segment->slots[0].rows[0];
+    begin(row, "GET /a", 6);
+    row->lock++; // died in the middle
+    CHECK(!bk_row_read(row, &copy));
+    begin(row, "GET /b", 6); // the next one in the slot
+    CHECK(bk_row_read(row, &copy));
+    CHECK_STR(copy.text, "GET /b");
+    row->len = UINT32_MAX; // a length nobody may believe
+    CHECK(bk_row_read(row, &copy));
 }
 
 static _Atomic bool stop_writing;
@@ -124,8 +173,7 @@ write_texts(void *self)
     char text[200];
     for (unsigned i = 0; !atomic_load_explicit(&stop_writing, memory_order_relaxed); i++) {
         memset(text, 'a' + (int)(i % 26), sizeof text);
-        struct bk_str target = {text, 1 + i % sizeof text};
-        bk_slot_set_request(&segment->slots[0], BK_STR("GET"), target);
+        begin(&segment->slots[0].rows[0], text, 1 + i % sizeof text);
     }
     return NULL;
 }
@@ -133,18 +181,19 @@ write_texts(void *self)
 TEST(reader_never_sees_a_mixture)
 {
     pthread_t writer;
-    char out[300];
+    struct bk_row_copy copy;
+    const char *out = copy.text;
     unsigned seen = 0;
     start(1);
-    bk_slot_set_request(&segment->slots[0], BK_STR("GET"), BK_STR("a"));
+    begin(&segment->slots[0].rows[0], "a", 1);
+    stop_writing = false;
     CHECK(pthread_create(&writer, NULL, write_texts, NULL) == 0);
     while (seen < 300000) {
-        if (!bk_slot_get_request(&segment->slots[0], out, sizeof out))
-            continue;  // allowed: the writer was faster several times in a row
+        if (!bk_row_read(&segment->slots[0].rows[0], &copy))
+            continue; // allowed: the writer was faster several times in a row
         seen++;
-        CHECK(memcmp(out, "GET ", 4) == 0);
-        for (const char *at = out + 4; *at; at++)
-            CHECK_INT(*at, out[4]);
+        for (const char *at = out; *at; at++)
+            CHECK_INT(*at, out[0]);
     }
     atomic_store(&stop_writing, true);
     pthread_join(writer, NULL);
