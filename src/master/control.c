@@ -13,6 +13,7 @@
 #include "master/cli.h"
 #include "master/hear.h"
 #include "master/reap.h"
+#include "master/recycle.h"
 #include "master/reload.h"
 #include "master/roster.h"
 #include "master/scale.h"
@@ -315,15 +316,18 @@ act_on(struct bk_wish *wish, struct bk_member *member, const char *what)
     int pid = (int)member->pid;
     bool kills = strcmp(what, "kill") == 0;
 
-    bk_log(BK_LOG_INFO, NULL, "barkeepctl: worker %u (pid %d) %s", number, pid,
-           kills ? "is killed" : "drains and is replaced");
-    member->why = BK_RESTART_ASKED;
-    bk_scale_dismiss(member, kills ? BK_DISMISS_QUIT : BK_DISMISS_YIELD);
     if (kills)
+        bk_log(BK_LOG_INFO, NULL, "barkeepctl: worker %u (pid %d) is killed", number, pid);
+    if (kills) {
+        member->why = BK_RESTART_ASKED;
+        bk_scale_dismiss(member, BK_DISMISS_QUIT);
         bk_hear_kill(member);
-    bk_scale_fill(pool);
+        bk_scale_fill(pool);
+    } else {
+        bk_recycle_ask(member, true, BK_RESTART_ASKED, "barkeepctl asked for it");
+    }
     return kills ? answer(wish, "worker %u (pid %d) was killed; another one starts", number, pid)
-                 : answer(wish, "worker %u (pid %d) drains; another one starts in its place",
+                 : answer(wish, "worker %u (pid %d) drains when another one is ready for its place",
                           number, pid);
 }
 

@@ -209,11 +209,11 @@ take_recycle(struct bk_member *member, struct bk_str text)
     struct bk_str why = bk_channel_field(text, "why");
 
     if (bk_str_equal(why, BK_STR("timeout")))
-        bk_recycle_ask(member, true, "a request passed --timeout");
+        bk_recycle_ask(member, true, BK_RESTART_TIMEOUT, "a request passed --timeout");
     else if (bk_str_equal(why, BK_STR("stuck")))
-        bk_recycle_ask(member, true, "its loop does not turn");
+        bk_recycle_ask(member, true, BK_RESTART_STUCK, "its loop does not turn");
     else
-        bk_recycle_ask(member, false, "it has answered --max-requests");
+        bk_recycle_ask(member, false, BK_RESTART_MAX_REQUESTS, "it has answered --max-requests");
 }
 
 static void

@@ -78,7 +78,7 @@ look_at(struct bk_member *member, uint64_t soft, uint64_t hard)
         return;
     snprintf(text, sizeof text, "it has %s, above --max-worker-memory %s", has,
              bk_words_size(soft, limit));
-    bk_recycle_ask(member, false, text);
+    bk_recycle_ask(member, false, BK_RESTART_MEMORY, text);
 }
 
 // The kernel would kill somebody soon, from Kubernetes 1.28 on all of us at once.
@@ -106,7 +106,7 @@ relieve(struct bk_master_pool *pool, uint64_t now)
              "%s of the cgroup's %s are used, and it has most, %s (--max-worker-memory auto)",
              bk_words_size(used, share), bk_words_size(cpus->memory, limit),
              bk_words_size(largest->memory, has));
-    bk_recycle_ask(largest, false, text);
+    bk_recycle_ask(largest, false, BK_RESTART_MEMORY, text);
 }
 
 void

@@ -177,13 +177,14 @@ static bool
 killed_for_memory(struct bk_member *member, int status, const char *memory, const char *doing)
 {
     const struct bk_slot *slot = &member->pool->master->scoreboard->slots[member->slot];
-    unsigned others = atomic_load(&slot->others);
+    unsigned running = atomic_load(&slot->running), others = running > 0 ? running - 1 : 0;
     uint64_t before, after;
     char lost[64] = "";
 
     if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL || member->killed ||
         !bk_memory_killed(member->pool->master, &before, &after))
         return false;
+    member->why = BK_RESTART_OOM;
     if (others > 0)
         snprintf(lost, sizeof lost, ", %u other request%s lost", others, others == 1 ? "" : "s");
     bk_log(BK_LOG_ERROR, BK_MASTER_KEY(WORKER_OOM),

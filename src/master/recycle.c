@@ -11,11 +11,14 @@
 static unsigned under_way(const struct bk_master_pool *pool);
 
 void
-bk_recycle_ask(struct bk_member *member, bool urgent, const char *why)
+bk_recycle_ask(struct bk_member *member, bool urgent, enum bk_restart reason,
+               const char *why)
 {
     if (member->state != BK_MEMBER_READY)
         return;
     member->urgent = member->urgent || urgent;
+    if (!member->recycle)
+        member->why = reason;
     if (!member->recycle)
         bk_log(BK_LOG_INFO, NULL, "worker %u (pid %d) is replaced: %s", member->number,
                (int)member->pid, why);

@@ -5,9 +5,10 @@
 
 #include "master/state.h"
 
-// `why` completes "worker 2 (pid 41) is replaced: ". Urgent ones do not wait for others that are being replaced.
+// `reason` is for the statistics; `why` completes "worker 2 (pid 41) is replaced: ". Urgent ones do not wait for others
+// that are being replaced.
 // Once per member; again does nothing, and a member that is booting or leaving is let be.
-void bk_recycle_ask(struct bk_member *member, bool urgent, const char *why);
+void bk_recycle_ask(struct bk_member *member, bool urgent, enum bk_restart reason, const char *why);
 // Starts what is due: at most a quarter of the workers are being replaced at once. Whenever a member came, went or
 // a pause is over.
 void bk_recycle_advance(struct bk_master_pool *pool);

@@ -211,7 +211,7 @@ bk_reload_ready(struct bk_member *member)
         seat->successor = NULL;
         bk_timer_cancel(&pool->master->loop.wheel, &seat->respawn);
         seat->backoff = (struct bk_backoff){0};
-        if (old)
+        if (old && old->why == BK_RESTART_NONE)
             old->why = BK_RESTART_RELOAD;
         if (old)
             bk_scale_dismiss(old, reload->development ? BK_DISMISS_BRIEFLY : BK_DISMISS_YIELD);

@@ -120,7 +120,7 @@ look_at_beat(struct bk_member *member, uint64_t now)
     member->silent = true;
     member->frozen = kill;
     if (kill)
-        bk_recycle_ask(member, true, "it does not move");
+        bk_recycle_ask(member, true, BK_RESTART_STUCK, "it does not move");
 }
 
 // /proc/PID/stat: "PID (NAME) STATE ..."; T is stopped, t is traced.
@@ -153,5 +153,5 @@ look_at_age(struct bk_member *member, uint64_t now)
         return;
     snprintf(text, sizeof text, "it has served for %s (--max-worker-lifetime)",
              bk_words_duration(now - member->ready, age));
-    bk_recycle_ask(member, false, text);
+    bk_recycle_ask(member, false, BK_RESTART_LIFETIME, text);
 }
