@@ -188,7 +188,7 @@ def run_as_nobody(*words, cwd):
     if subprocess.run(["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", PYTHON, "-c", probe], capture_output=True).returncode:
         pytest.skip("this interpreter cannot be read by another user")
     with Terminal("--reuid=65534", "--regid=65534", "--clear-groups", os.path.join(os.path.dirname(PYTHON), "barkeep"), *words, cwd=cwd,
-                  command="setpriv") as terminal:
+                  env={"BARKEEP_USER": None}, command="setpriv") as terminal:
         code = terminal.ended()
         return code, terminal.text
 
