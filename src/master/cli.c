@@ -98,7 +98,7 @@ say_problems(const struct bk__cli *read)
 }
 
 static void note_problem(struct bk__cli *read, enum bk_log_level level, enum bk_key key,
-                         const char *detail, const char *format, va_list arguments);
+                         const char *detail, const char *format, va_list arguments) BK_PRINTF(5, 0);
 
 // Critical is how the master's log says that the program ends because of it.
 void

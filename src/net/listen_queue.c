@@ -89,9 +89,10 @@ read_answer(int netlink, unsigned *ret_waiting, unsigned *ret_limit)
         return -errno;
     if (!NLMSG_OK(&answer.head, (size_t)n) || answer.head.nlmsg_type != SOCK_DIAG_BY_FAMILY)
         return -ENOENT;
-    const struct unix_diag_msg *message = NLMSG_DATA(&answer.head);
+    struct unix_diag_msg *message = NLMSG_DATA(&answer.head);
     int left = (int)(answer.head.nlmsg_len - NLMSG_LENGTH(sizeof *message));
-    for (const struct rtattr *at = (const struct rtattr *)(message + 1); RTA_OK(at, left);
+    // The kernel's macros take no pointer to const.
+    for (struct rtattr *at = (struct rtattr *)(message + 1); RTA_OK(at, left);
          at = RTA_NEXT(at, left)) {
         if (at->rta_type != UNIX_DIAG_RQLEN || RTA_PAYLOAD(at) < sizeof queue)
             continue;

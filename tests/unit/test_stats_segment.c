@@ -144,10 +144,14 @@ TEST(cleared)
     CHECK_STR(copy.text, "");
     CHECK_INT(copy.since, 0);
     CHECK_INT(segment->slots[1].state, BK_SLOT_IDLE);
-    // Nothing but the words of rows, which nobody reads, is left.
-    for (size_t i = 0; i < offsetof(struct bk_slot, rows); i++)
-        if (i < offsetof(struct bk_slot, turned) || i >= offsetof(struct bk_slot, counters))
-            CHECK(bytes[i] == 0);
+    // Nothing but padding and the words of rows, which nobody reads, is left.
+    for (size_t i = 0; i < offsetof(struct bk_slot, waiting) + sizeof slot->waiting; i++)
+        CHECK(bytes[i] == 0);
+    for (size_t i = offsetof(struct bk_slot, turned);
+         i < offsetof(struct bk_slot, threads) + sizeof slot->threads; i++)
+        CHECK(bytes[i] == 0);
+    for (size_t i = offsetof(struct bk_slot, counters); i < offsetof(struct bk_slot, rows); i++)
+        CHECK(bytes[i] == 0);
 }
 
 TEST(dead_writer)
