@@ -43,7 +43,10 @@ def environ_of(scope, stream):
         "wsgi.multiprocess": False, "wsgi.run_once": False, "wsgi.input_terminated": True, "wsgi.file_wrapper": FileWrapper}
     if scope["client"]:
         environ.update(REMOTE_ADDR=scope["client"][0], REMOTE_PORT=str(scope["client"][1]))
+    environ["RAW_URI"] = scope["raw_path"].decode("latin-1") + ("?" if scope["query_string"] else "") + environ["QUERY_STRING"]
     for name, value in scope["headers"]:
+        if name == b"proxy":  # HTTP_PROXY is no header
+            continue
         key = name.decode("latin-1").upper().replace("-", "_")
         if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
             key = f"HTTP_{key}"
@@ -81,6 +84,10 @@ class Exchange:
         self.send({"type": "http.response.body", "body": data, "more_body": more})
 
 
+class ClientDisconnect(Exception):
+    """Also a broken body ends like this, and is answered by the server. No OSError, which applications of WSGI expect and handle."""
+
+
 class Input:
     """wsgi.input over http.request messages, each asked for when its bytes are."""
 
@@ -93,7 +100,7 @@ class Input:
             return False
         message = self.receive()
         if message["type"] == "http.disconnect":
-            raise OSError("the client is gone, or its body is broken")
+            raise ClientDisconnect
         self.buffer += message["body"]
         self.more = message["more_body"]
         return True
