@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 
-from ._engine import Asgi, CallSoon, log
+from . import _engine
+from ._engine import Asgi, log
 
 STARTUP, SHUTDOWN = "lifespan.startup", "lifespan.shutdown"
 LAST_WORDS = 0.3   # part of --graceful-timeout that is kept for what follows the last request
@@ -189,10 +190,10 @@ def new_loop(worker):
 
 def beginning_at_once(loop_class):
     """Before Python 3.12 tasks begin in a later turn of their loop; those of requests shall not (hosts/cpython/asgi_task.c)."""
-    if sys.version_info >= (3, 12):
+    if sys.version_info >= (3, 12) or not hasattr(_engine, "CallSoon"):  # PyPy's host schedules them
         return loop_class
     return type(loop_class.__name__, (loop_class,), {"__module__": loop_class.__module__, "__doc__": loop_class.__doc__,
-                                                     "call_soon": CallSoon(loop_class.call_soon)})
+                                                     "call_soon": _engine.CallSoon(loop_class.call_soon)})
 
 
 async def wrap(awaitable):

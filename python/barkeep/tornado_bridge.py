@@ -31,7 +31,7 @@ class Adapter:
     def __call__(self, scope, receive, send):
         connection = Connection(scope, send)
         try:
-            if self.routes and not connection.has_body and not connection.websocket:
+            if self.routes and connection.direct and not connection.has_body:
                 delegate = self.app.find_handler(request_of(connection))
                 if self.is_plain(delegate):
                     send.on_leave(connection.leave)
@@ -108,6 +108,7 @@ class Connection:
     def __init__(self, scope, send):
         self.send, self.receive, self.scope = send, None, scope
         self.websocket = scope["type"] == "websocket"
+        self.direct = not self.websocket and hasattr(send, "answer")  # PyPy's takes messages only
         query = scope["query_string"]
         target = scope["raw_path"] + b"?" + query if query else scope["raw_path"]
         self.start_line = RequestStartLine("GET" if self.websocket else scope["method"], target.decode("latin-1"),
@@ -140,8 +141,8 @@ class Connection:
     def write_headers(self, start_line, headers, chunk=None):
         if self.done:
             return closed_future()
-        if self.websocket:
-            return self.write_handshake(start_line, headers, chunk)
+        if not self.direct:
+            return self.write_message(start_line, headers, chunk)
         self.whole = bool(chunk) and headers.get("Content-Length") == str(len(chunk))
         try:
             waiting = self.send.answer(start_line.code, list(headers.get_all()), chunk or None, not self.whole)
@@ -149,13 +150,14 @@ class Connection:
             return closed_future()
         return done_future() if waiting is None else asyncio.ensure_future(wrapped(waiting))
 
-    def write_handshake(self, start_line, headers, chunk):
-        if start_line.code == 101:
+    def write_message(self, start_line, headers, chunk):
+        if self.websocket and start_line.code == 101:
             self.accepted = True
             self.send({"type": "websocket.accept", "subprotocol": headers.get("Sec-WebSocket-Protocol"),
                        "headers": [pair for pair in encoded(headers) if pair[0] not in HANDSHAKE]})
             return done_future()
-        self.no_wait = self.send({"type": "websocket.http.response.start", "status": start_line.code, "headers": encoded(headers)})
+        self.no_wait = self.send({"type": "websocket.http.response.start" if self.websocket else "http.response.start",
+                                  "status": start_line.code, "headers": encoded(headers)})
         if not chunk:
             return done_future()
         self.whole = headers.get("Content-Length") == str(len(chunk))
@@ -177,8 +179,9 @@ class Connection:
     # ---- for the adapter -------------------------------------------------------------------------------------------
 
     def push(self, body, more):
-        if self.websocket:
-            waiting = self.send({"type": "websocket.http.response.body", "body": bytes(body), "more_body": more})
+        if not self.direct:
+            waiting = self.send({"type": "websocket.http.response.body" if self.websocket else "http.response.body",
+                                 "body": bytes(body), "more_body": more})
             return done_future() if waiting is self.no_wait else asyncio.ensure_future(wrapped(waiting))
         try:
             waiting = self.send.more(body, more)
@@ -206,7 +209,8 @@ class Connection:
             return
         callback, self.close_callback = self.close_callback, None
         self.end()
-        self.send.abandon()
+        if self.direct:
+            self.send.abandon()
         if callback is not None:
             callback()
 
@@ -289,7 +293,7 @@ class Timestamps:
 async def refuse(send, connection, error):
     """As Tornado's own server does with what it cannot parse."""
     web.gen_log.info("Malformed HTTP message from %s: %s", connection.context, error)
-    if connection.websocket:
+    if not connection.direct:
         raise error
     send.answer(400, [("Content-Length", "0"), ("Connection", "close")], None, False)
 
