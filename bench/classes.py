@@ -1,15 +1,19 @@
 #!/usr/bin/env python3
 """The worker classes beside the servers people use for the same job, on this machine, in the same run.
 
-  bench/classes.py [--barkeep PATH] [--peers VENV] [--rounds 5] [--seconds 2] [--only hello,mixed,waiting,workers] [--json FILE]
+  bench/classes.py [--barkeep PATH] [--peers VENV] [--rounds 5] [--seconds 2] [--only hello,bodies,broadcast,mixed,waiting,workers]
+                   [--json FILE]
 
 hello    CPU microseconds per request of a hello page, 64 keep-alive connections, one worker of each class
+bodies   ASGI: a POST of 1 KiB that comes back, an answer of 20 chunks, 20 events of text/event-stream
+broadcast  ASGI: 1,000 WebSockets of which one sends what all get: CPU microseconds per message delivered
 mixed    32 connections on the hello page beside 2 on a page that sleeps 200 ms, one worker with 4 threads: rate and p99 of the hello page
 waiting  a page that waits 10 ms, 512 connections (64 for threads): requests per second and CPU per request
 workers  1 to 6 workers on a page that computes and on one that waits: requests per second and CPU per request
 
 Servers run on core 0 (workers: on all), wrk on core 1; servers take turns within a round; medians are shown. Peers come from a
-virtualenv (by default the lab's, or one made once in the cache); what is not installed in it is left out.
+virtualenv (by default the lab's, or one made once in the cache); what is not installed in it is left out. Who does not answer says so in its
+row: uWSGI 2.0's gevent loop aborts under load with gevent 26 (libev finds a closed descriptor in its set).
 """
 import argparse
 import json
@@ -27,7 +31,7 @@ import scorecard  # noqa: E402
 from scorecard import PORT, Running, machine, procs  # noqa: E402
 
 ADDRESS = f"127.0.0.1:{PORT}"
-PEERS = ["gunicorn", "gevent", "tornado", "uwsgi", "waitress", "granian", "uvicorn", "uvloop", "httptools"]
+PEERS = ["gunicorn", "gevent", "tornado", "uwsgi", "waitress", "granian", "uvicorn", "uvloop", "httptools", "wsproto"]
 
 
 def main():
@@ -37,7 +41,7 @@ def main():
     peers = Peers(given)
     result = {"machine": machine(), "rounds": given.rounds}
     for name in given.only.split(","):
-        result[name] = {"hello": hello, "mixed": mixed, "waiting": waiting, "workers": workers}[name](given, peers)
+        result[name] = {"hello": hello, "bodies": bodies, "broadcast": broadcast, "mixed": mixed, "waiting": waiting, "workers": workers}[name](given, peers)
     if given.json:
         Path(given.json).write_text(json.dumps(result, indent=1) + "\n")
 
@@ -48,7 +52,7 @@ def parse_arguments():
     arguments.add_argument("--peers", type=Path)
     arguments.add_argument("--rounds", type=int, default=5)
     arguments.add_argument("--seconds", type=int, default=2)
-    arguments.add_argument("--only", default="hello,mixed,waiting,workers")
+    arguments.add_argument("--only", default="hello,bodies,broadcast,mixed,waiting,workers")
     arguments.add_argument("--json")
     return arguments.parse_args()
 
@@ -93,8 +97,9 @@ class Peers:
 
 
 def measured(commands, given, load):
-    """name -> the medians of what load() returns per round: (requests, requests/s, p99 ms, errors), with CPU us per request in front."""
-    rows = {name: [] for name, words in commands.items() if words}
+    """name -> the medians of what load() returns per round: (requests, requests/s, p99 ms, errors), with CPU us per request in front; or
+    a sentence about one that does not serve."""
+    rows, unserved = {name: [] for name, words in commands.items() if words}, {}
     for _ in range(given.rounds):
         for name in list(rows):
             try:
@@ -103,16 +108,17 @@ def measured(commands, given, load):
                     before = procs.cpu_seconds(procs.tree(server.pid))
                     count, rate, p99, errors = load(given.seconds)
                     spent = procs.cpu_seconds(procs.tree(server.pid)) - before
-            except AssertionError as error:  # it did not start: say so once, go on with the others
-                print(f"  {name}: {str(error)[:120]}", file=sys.stderr)
+                    assert spent > 0 and count > errors, f"{count} answers, {errors} errors"
+            except AssertionError as error:  # say so once, go on with the others
+                unserved[name] = f"did not serve: {str(error)[:120]}"
                 del rows[name]
                 continue
             rows[name].append((1e6 * spent / max(count, 1), rate, p99, errors))
-    return {name: [statistics.median(column) for column in zip(*values)] for name, values in rows.items()}
+    return {name: [statistics.median(column) for column in zip(*values)] for name, values in rows.items()} | unserved
 
 
-def wrk(seconds, path="/", connections=64, cores="1"):
-    shown = subprocess.run(["taskset", "-c", cores, "wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s", f"http://{ADDRESS}{path}"],
+def wrk(seconds, path="/", connections=64, cores="1", *options):
+    shown = subprocess.run(["taskset", "-c", cores, "wrk", "--latency", "-t1", f"-c{connections}", f"-d{seconds}s", *options, f"http://{ADDRESS}{path}"],
                            capture_output=True, text=True, check=True).stdout
     return parse(shown)
 
@@ -127,7 +133,11 @@ def parse(shown):
 
 def show(title, rows):
     print(f"\n{title:44} {'us/request':>11} {'requests/s':>11} {'p99 ms':>8} {'errors':>7}")
-    for name, (us, rate, p99, errors) in rows.items():
+    for name, row in rows.items():
+        if isinstance(row, str):
+            print(f"  {name:42} {row}", flush=True)
+            continue
+        us, rate, p99, errors = row
         print(f"  {name:42} {us:11.1f} {rate:11.0f} {p99:8.2f} {errors:7.0f}", flush=True)
     return rows
 
@@ -155,6 +165,33 @@ def hello(given, peers):
         "gunicorn tornado, WSGI": peers.gunicorn("application", "-k", "tornado"),
     }
     return show("hello, 64 connections", measured(commands, given, wrk))
+
+
+def asgi_peers(peers):
+    return {
+        "barkeep asgi": peers.barkeep("asgi"),
+        "barkeep asgi, uvloop": peers.barkeep("asgi", "--asgi-loop", "uvloop"),
+        "granian asgi": peers.granian("asgi", "asgi", "--loop", "uvloop"),
+        "uvicorn": peers.uvicorn("uvloop"),
+    }
+
+
+def bodies(given, peers):
+    result = {}
+    for title, path, options in (("echo of a POST of 1 KiB", "/echo", ("-s", str(HERE / "post.lua"))), ("an answer of 20 chunks", "/chunks20", ()),
+                                 ("20 events of text/event-stream", "/events20", ())):
+        result[title] = show(f"{title}, 64 connections",
+                       measured(asgi_peers(peers), given, lambda seconds, path=path, options=options: wrk(seconds, path, 64, "1", *options)))
+    return result
+
+
+def broadcast(given, peers):
+    def load(seconds):
+        shown = subprocess.run(["taskset", "-c", "1", sys.executable, HERE / "broadcast.py", str(PORT), "1000", str(seconds)],
+                               capture_output=True, text=True).stdout.split()
+        assert len(shown) == 2, "the sockets did not all get the message"
+        return int(shown[0]), float(shown[1]), 0.0, 0
+    return show("broadcast to 1,000 WebSockets, per message delivered", measured(asgi_peers(peers), given, load))
 
 
 def mixed(given, peers):

@@ -1,5 +1,5 @@
 """The pages classes.py loads, for every interface: / says hello, /sleep200 waits 200 ms (time.sleep, asyncio.sleep or what gevent
-makes of it), /cpu2 computes for about 2 ms."""
+makes of it), /cpu2 computes for about 2 ms; of ASGI also /echo, /chunks20, /events20, and /ws, where every socket gets what one of them sends."""
 import asyncio
 import time
 
@@ -33,7 +33,14 @@ START = {"type": "http.response.start", "status": 200, "headers": [(name.lower()
 BODY = {"type": "http.response.body", "body": HELLO}
 
 
+EVENTS = START | {"headers": [(b"content-type", b"text/event-stream")]}
+CHUNKED = START | {"headers": [(b"content-type", b"text/plain")]}
+sockets = []
+
+
 async def asgi(scope, receive, send):
+    if scope["type"] == "websocket":
+        return await everyone(receive, send)
     if scope["type"] == "lifespan":
         while (await receive())["type"] != "lifespan.shutdown":
             await send({"type": "lifespan.startup.complete"})
@@ -44,8 +51,44 @@ async def asgi(scope, receive, send):
         await asyncio.sleep(number(path, "/sleep") / 1000)
     elif path.startswith("/cpu"):
         compute(number(path, "/cpu"))
+    elif path == "/echo":
+        return await echo(receive, send)
+    elif path.startswith("/chunks"):
+        return await pieces(send, CHUNKED, b"x" * 100, number(path, "/chunks"))
+    elif path.startswith("/events"):
+        return await pieces(send, EVENTS, b"event: tick\ndata: 0123456789\n\n", number(path, "/events"))
     await send(START)
     await send(BODY)
+
+
+async def echo(receive, send):
+    body, more = b"", True
+    while more:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    await send(START | {"headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def pieces(send, start, piece, count):
+    await send(start)
+    for _ in range(count):
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def everyone(receive, send):
+    await receive()
+    await send({"type": "websocket.accept"})
+    sockets.append(send)
+    try:
+        while (message := await receive())["type"] == "websocket.receive":
+            item = {"type": "websocket.send", "text": message["text"]}
+            for other in sockets:
+                await other(item)
+    finally:
+        sockets.remove(send)
 
 
 def make_tornado():

@@ -24,6 +24,13 @@ QUICK = ("http_conformance", "http_framing", "smuggling", "wsgi", "environ", "bo
 PER_INTERPRETER = (*QUICK, "interpreter", "first_minutes", "logs", "signals_lifecycle")
 # What depends on who runs the application.
 CLASSES = ("sync", "gthread", "gevent", "tornado")
+# With an ASGI face of the test applications (tests/integration/apps/as_asgi.py): what is not about WSGI.
+UNDER_ASGI = ("http_conformance", "http_framing", "smuggling", "bodies", "keepalive_pipelining", "timeouts", "limits")
+# Of the classes' own tests what depends on the interpreter: tasks, contexts, exceptions, greenlets, threads.
+THIN = ("contexts or begins_at_once or task_factory or receive_and_send or cancelled or after_the_answer or trailers or startup or finish_before "
+        "or handler_sees or waiting_handlers or tornados or exceptions or client_leaves or websocket or wsgi_beside "
+        "or patched or kinds_of_greenlets or share_no_locals or failures_end or children_and_threads or comes_back "
+        "or side_by_side or pythons_own or values_of_one_thread or failing_request or fork_in_a_request")
 PER_CLASS = ("http_conformance", "smuggling", "wsgi", "environ", "bodies", "keepalive_pipelining", "timeouts", "limits", "apps", "logs")
 # What depends on the stream below HTTP.
 OVER_TLS = ("http_framing", "bodies", "keepalive_pipelining", "wsgi")
@@ -77,6 +84,7 @@ def classes(report):
     """The suites about requests, once under each class that can serve a WSGI application."""
     for name in CLASSES:
         integration(report, f"integration -k {name}", sys.executable, "-m", "not slow", files=PER_CLASS, worker_class=name)
+    integration(report, "integration -k asgi", sys.executable, "-m", "not slow", files=UNDER_ASGI, worker_class="asgi")
 
 
 def over_tls(report):
@@ -101,6 +109,7 @@ def matrix(report):
         else:
             package(report, f"package {version}", python)
             integration(report, f"integration {version}", python, "-m", "not slow", files=PER_INTERPRETER)
+            classes_thin(report, version, python)
 
 
     if build.pypy():
@@ -113,6 +122,11 @@ def one_interpreter(report):
     version = build.tag(sys.executable)
     package(report, f"package {version}", sys.executable)
     integration(report, f"integration {version}", sys.executable, "-m", "not slow", files=PER_INTERPRETER)
+    classes_thin(report, version, sys.executable)
+
+
+def classes_thin(report, version, python):
+    integration(report, f"classes {version}", python, "-m", "not slow", "-k", THIN, files=("asgi_http", "asgi_life", "gevent", "tornado", "threads"))
 
 
 # ---- the suites --------------------------------------------------------------------------------------------------

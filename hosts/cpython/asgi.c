@@ -151,11 +151,13 @@ bkpy_asgi_free(struct bkpy_asgi *asgi)
     }
     PyObject **objects[] = {
         &asgi->set_running,   &asgi->app,       &asgi->loop,
+        &asgi->call_soon,     &asgi->current_tasks,
         &asgi->stop,          &asgi->state,
         &asgi->context,       &asgi->task_type, &asgi->task_arguments, &asgi->last_exit,
         &asgi->wrap,
         &asgi->cancelled,     &asgi->done,      &asgi->send,           &asgi->receive,
         &asgi->wait,          &asgi->version,   &asgi->extensions[0],  &asgi->extensions[1],
+        &asgi->extensions[2],
         &asgi->ws_extensions, &asgi->no_body,   &asgi->disconnect,     &asgi->root_path,
         &asgi->root_bytes,
     };
@@ -197,10 +199,10 @@ make_objects(struct bkpy_host *host)
                       asgi->words[BKPY_ASGI_BODY], "", asgi->words[BKPY_ASGI_MORE_BODY], Py_False);
     asgi->disconnect =
         Py_BuildValue("{OO}", asgi->words[BKPY_ASGI_TYPE], asgi->words[BKPY_ASGI_HTTP_DISCONNECT]);
-    asgi->eager = PY_VERSION_HEX >= 0x030C0000;
+    bkpy_asgi_task_start(host);
     asgi->task_arguments = asgi->eager
                                ? Py_BuildValue("{sOsO}", "loop", asgi->loop, "eager_start", Py_True)
-                               : PyDict_New();
+                               : Py_BuildValue("{sO}", "loop", asgi->loop);
     PyObject *asyncio = PyImport_ImportModule("asyncio");
     if (asyncio) {
         asgi->task_type = PyObject_GetAttrString(asyncio, "Task");
@@ -477,7 +479,8 @@ bkpy_asgi_setup(PyObject *module, struct bkpy_state *state)
         || PyModule_AddObjectRef(module, "Asgi", (PyObject *)state->asgi_type) < 0
         || PyModule_AddObjectRef(module, "Disconnected", state->asgi_disconnected) < 0)
         return -1;
-    if (bkpy_asgi_request_setup(module, state) < 0 || bkpy_asgi_wait_setup(module, state) < 0)
+    if (bkpy_asgi_request_setup(module, state) < 0 || bkpy_asgi_wait_setup(module, state) < 0
+        || bkpy_asgi_task_setup(module, state) < 0)
         return -1;
     return bkpy_asgi_selector_setup(module, state);
 }

@@ -20,7 +20,7 @@
     X(WEBSOCKET_RECEIVE, "websocket.receive") X(WEBSOCKET_DISCONNECT, "websocket.disconnect") X(DONE, "done") \
     X(EXCEPTION, "exception") X(CANCEL, "cancel") X(SET_RESULT, "set_result") X(CONTEXT, "context") X(EMPTY, "") \
     X(ADD_DONE_CALLBACK, "add_done_callback") X(GET_TASK_FACTORY, "get_task_factory") X(CREATE_TASK, "create_task") \
-    X(CREATE_FUTURE, "create_future") X(FILENO, "fileno") X(TRAILERS, "trailers") X(DISCONNECTED, "Disconnected")
+    X(CREATE_FUTURE, "create_future") X(FILENO, "fileno") X(TRAILERS, "trailers") X(MORE_TRAILERS, "more_trailers") X(DISCONNECTED, "Disconnected")
 
 enum bkpy_asgi_word {
 #define X(id, text) BKPY_ASGI_##id,
@@ -44,7 +44,8 @@ struct bkpy_asgi {
     PyObject *cancelled;                      // ref: asyncio.CancelledError
     PyObject *done;                           // ref: the awaitable of a send() that need not wait
     PyObject *send, *receive, *wait;          // ref: objects of the last request, for reuse
-    PyObject *version, *extensions[2], *ws_extensions;  // ref: copied into scopes; extensions by HTTP/1.minor
+    PyObject *version, *ws_extensions;       // ref: copied into scopes
+    PyObject *extensions[3];                  // ref: of HTTP/1.0, 1.1, and 1.1 with TE: trailers
     PyObject *no_body, *disconnect;           // ref: messages, copied
     PyObject **templates;                     // owns, refs: scopes, two per listener (http, https)
     unsigned template_count;
@@ -53,7 +54,8 @@ struct bkpy_asgi {
     PyObject *last_exit;                      // ref: the last SystemExit or KeyboardInterrupt a request ended with
     PyObject *set_running;                    // ref: asyncio's _set_running_loop, for WSGI only
     bool wsgi;                                // the application is one of WSGI, called in the loop's thread
-    bool eager;                               // tasks run their first step at once (3.12+)
+    bool eager;                               // tasks begin at once by themselves (3.12+)
+    PyObject *call_soon, *current_tasks;      // ref: before 3.12, see asgi_task.c; NULL: tasks are scheduled
     bool stopping, stopped;                   // `stop` was told that the engine drains, is drained
     bool cancelling;                          // requests are being cancelled because the worker ends
     unsigned long long blocked_ns;            // longest step allowed before the log says so, 0: never
@@ -70,6 +72,7 @@ enum bkpy_stage {
     BKPY_STAGE_START,   // no answer yet (WebSocket: not accepted)
     BKPY_STAGE_HELD,    // http.response.start came; nothing was sent
     BKPY_STAGE_BODY,    // the head is out
+    BKPY_STAGE_TRAILERS,  // the body is complete, http.response.trailers are to come
     BKPY_STAGE_OPEN,    // WebSocket accepted
     BKPY_STAGE_DENIAL,  // WebSocket refused by websocket.http.response
     BKPY_STAGE_CLOSED,  // WebSocket: closing frame sent
@@ -94,6 +97,7 @@ struct bkpy_request {
     bool left;                        // http.disconnect is all that is to come
     bool broke_rule;                  // the pending exception is about a wrong message
     bool has_length;
+    bool trailers;                    // the answer ends with http.response.trailers
     int body_error;                   // negative errno of a broken body, 0: none
     uint64_t length, pushed;          // Content-Length of the answer, bytes so far
 };
@@ -140,6 +144,12 @@ PyObject *bkpy_asgi_refuse(struct bkpy_request *request, PyObject *error, const 
 // Raises Disconnected; NULL.
 PyObject *bkpy_asgi_gone(struct bkpy_request *request);
 
+// asgi_task.c: a task for the coroutine, in a copy of the clean context, that has taken its first step where the Python
+// and the loop allow it. -1 with an exception; *ret_task may be set also then: its first step raised SystemExit.
+int bkpy_asgi_task(struct bkpy_asgi *asgi, PyObject *coroutine, PyObject **ret_task);
+int bkpy_asgi_task_start(struct bkpy_host *host);
+int bkpy_asgi_task_setup(PyObject *module, struct bkpy_state *state);
+
 // asgi_end.c: the application is through with the request. `task` may be NULL when an exception is pending instead.
 void bkpy_asgi_end(struct bkpy_request *request, PyObject *task, PyObject *scope);
 
@@ -151,6 +161,10 @@ int bkpy_asgi_scope_start(struct bkpy_host *host);
 PyObject *bkpy_asgi_send(struct bkpy_request *request, struct bk_exchange *x, PyObject *message, PyObject *type);
 int bkpy_asgi_start_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *message);
 PyObject *bkpy_asgi_send_body(struct bkpy_request *request, struct bk_exchange *x, PyObject *message);
+// The same for who speaks to `send` without messages: a status; pairs of str, which may be changed to latin-1 text; a
+// part of the body, or None. bkpy_asgi_send_more returns None when there is nothing to wait for.
+int bkpy_asgi_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *status, PyObject *fields);
+PyObject *bkpy_asgi_send_more(struct bkpy_request *request, struct bk_exchange *x, PyObject *body, bool more);
 // A value of a message: borrowed, NULL when absent, or with an exception.
 PyObject *bkpy_asgi_value(struct bkpy_request *request, PyObject *message, enum bkpy_asgi_word key);
 // One (name, value) pair of bytes, readable in place; -1 with an exception.

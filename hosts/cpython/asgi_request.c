@@ -77,51 +77,6 @@ as_coroutine(struct bkpy_asgi *asgi, PyObject *given)
     return wrapped;
 }
 
-// Under a task factory of the user's, and where tasks do not take a context (3.10).
-static PyObject *
-make_task_in(struct bkpy_asgi *asgi, PyObject *coroutine, PyObject *context)
-{
-    if (PyContext_Enter(context) < 0)
-        return NULL;
-    PyObject *task =
-        PyObject_CallMethodOneArg(asgi->loop, asgi->words[BKPY_ASGI_CREATE_TASK], coroutine);
-    PyObject *error = bkpy_exception_take();
-    PyContext_Exit(context);
-    bkpy_exception_raise(error);
-    return task;
-}
-
-// A Task that has run its first step (3.12+) or will. In two steps, so that the task is known also
-// when its first step raises SystemExit.
-static PyObject *
-make_task(struct bkpy_asgi *asgi, PyObject *coroutine, PyObject **ret_task)
-{
-    PyObject *context = PyContext_Copy(asgi->context), *arguments = NULL, *task = NULL;
-    if (!context)
-        return NULL;
-    PyObject *factory =
-        PyObject_CallMethodNoArgs(asgi->loop, asgi->words[BKPY_ASGI_GET_TASK_FACTORY]);
-    if (bk_unlikely(!factory))
-        goto out;
-    if (bk_unlikely(!asgi->eager || factory != Py_None)) {
-        *ret_task = task = make_task_in(asgi, coroutine, context);
-        goto out;
-    }
-    PyTypeObject *type = (PyTypeObject *)asgi->task_type;
-    arguments = PyTuple_Pack(1, coroutine);
-    if (!arguments
-        || PyDict_SetItem(asgi->task_arguments, asgi->words[BKPY_ASGI_CONTEXT], context) < 0)
-        goto out;
-    *ret_task = task = type->tp_new(type, arguments, NULL);
-    if (task && type->tp_init(task, arguments, asgi->task_arguments) < 0)
-        task = NULL; // *ret_task stays
-out:
-    Py_XDECREF(arguments);
-    Py_XDECREF(factory);
-    Py_DECREF(context);
-    return task;
-}
-
 // Calls the application. True or False: is the task in *ret_task done? NULL with an exception.
 static PyObject *
 start(struct bkpy_request *request, PyObject *scope, PyObject **ret_task)
@@ -142,9 +97,22 @@ start(struct bkpy_request *request, PyObject *scope, PyObject **ret_task)
     PyObject *coroutine = given ? as_coroutine(asgi, given) : NULL;
     if (bk_unlikely(!coroutine))
         return NULL;
-    PyObject *task = make_task(asgi, coroutine, ret_task);
+    int result = bkpy_asgi_task(asgi, coroutine, ret_task);
     Py_DECREF(coroutine);
-    return task ? PyObject_CallMethodNoArgs(task, asgi->words[BKPY_ASGI_DONE]) : NULL;
+    return result == 0 ? PyObject_CallMethodNoArgs(*ret_task, asgi->words[BKPY_ASGI_DONE]) : NULL;
+}
+
+// It is no longer one of those that run. The list's reference goes last.
+static void
+forget_task(struct bkpy_request *request)
+{
+    struct bkpy_asgi *asgi = request->host->asgi;
+    Py_CLEAR(request->task);
+    Py_CLEAR(request->scope);
+    bk_list_remove(&request->node);
+    if (asgi && --asgi->running_count == 0)
+        bkpy_title_busy(false);
+    Py_DECREF(request);
 }
 
 // Called with the task when it is done.
@@ -185,6 +153,8 @@ keep_running(struct bkpy_request *request, PyObject *task, PyObject *scope)
     Py_INCREF(request);
     bk_list_append(&asgi->running, &request->node);
     asgi->running_count++;
+    if (request->leaving)
+        bkpy_asgi_watch(request);
     PyObject *result =
         PyObject_CallMethodOneArg(task, asgi->words[BKPY_ASGI_ADD_DONE_CALLBACK], callback);
     Py_DECREF(callback);
@@ -273,13 +243,66 @@ call_receive(PyObject *self, PyObject *const *args, size_t flags, PyObject *keyw
     return bkpy_asgi_wait_new(((struct companion *)self)->request, false);
 }
 
-// send.on_leave(callback), for tornado_worker.py: cheaper than a task that waits in receive().
+// ---- for tornado_bridge.py ----------------------------------------------------------------------
+
+// send.on_leave(callback): cheaper than a task that waits in receive(). Before the application has
+// to wait for something nobody can leave unnoticed.
 static PyObject *
 on_leave(PyObject *self, PyObject *callback)
 {
     struct bkpy_request *request = (struct bkpy_request *)self;
     Py_XSETREF(request->leaving, callback == Py_None ? NULL : Py_NewRef(callback));
-    bkpy_asgi_watch(request);
+    if (request->task)
+        bkpy_asgi_watch(request);
+    Py_RETURN_NONE;
+}
+
+static struct bk_exchange *
+exchange_of(struct bkpy_request *request)
+{
+    struct bk_exchange *x = request->websocket || request->host->turning
+                                ? NULL
+                                : bkpy_asgi_exchange(request);
+    if (!x)
+        bkpy_asgi_gone(request);
+    return x;
+}
+
+// send.answer(status, fields, body, more)
+static PyObject *
+answer(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct bkpy_request *request = (struct bkpy_request *)self;
+    if (count != 4)
+        return PyErr_Format(PyExc_TypeError, "answer takes a status, fields, a body and more");
+    struct bk_exchange *x = exchange_of(request);
+    if (!x || bkpy_asgi_answer(request, x, args[0], args[1]) < 0)
+        return NULL;
+    return bkpy_asgi_send_more(request, x, args[2], args[3] == Py_True);
+}
+
+// send.more(body, more)
+static PyObject *
+send_more(PyObject *self, PyObject *const *args, Py_ssize_t count)
+{
+    struct bkpy_request *request = (struct bkpy_request *)self;
+    if (count != 2)
+        return PyErr_Format(PyExc_TypeError, "more takes a body and more");
+    struct bk_exchange *x = exchange_of(request);
+    return x ? bkpy_asgi_send_more(request, x, args[0], args[1] == Py_True) : NULL;
+}
+
+// send.abandon(): its client has left; nobody waits for the task any more, which may go on.
+static PyObject *
+abandon(PyObject *self, PyObject *unused)
+{
+    struct bkpy_request *request = (struct bkpy_request *)self;
+    struct bk_exchange *x = bkpy_asgi_exchange(request);
+    request->left = true;
+    if (x)
+        bkpy_asgi_commit(request, x);
+    if (request->task)
+        forget_task(request);
     Py_RETURN_NONE;
 }
 
@@ -329,7 +352,7 @@ request_new(struct bkpy_host *host, const struct bk_call *call)
     request->stage = BKPY_STAGE_START;
     request->websocket = call->websocket;
     request->connected = request->head_only = request->body_over = request->left = false;
-    request->broke_rule = request->has_length = false;
+    request->broke_rule = request->has_length = request->trailers = false;
     request->body_error = 0;
     request->length = request->pushed = 0;
     if (note_index(asgi, request) < 0)
@@ -415,6 +438,12 @@ bkpy_asgi_request_setup(PyObject *module, struct bkpy_state *state)
     static PyMethodDef of_send[] = {
         {"on_leave", on_leave, METH_O,
          "on_leave(callback): call it once when the client leaves before the answer is complete."},
+        {"answer", (PyCFunction)(void (*)(void))answer, METH_FASTCALL,
+         "answer(status, fields, body, more): start and first part of an answer; fields are pairs of "
+         "str. None, or an awaitable."},
+        {"more", (PyCFunction)(void (*)(void))send_more, METH_FASTCALL,
+         "more(body, more): a further part. None, or an awaitable."},
+        {"abandon", abandon, METH_NOARGS, "abandon(): give up the answer, and the task."},
         {NULL, NULL, 0, NULL},
     };
     state->asgi_send_type =

@@ -248,6 +248,12 @@ fill(struct bkpy_host *host, struct bk_exchange *x, const struct bk_call *call, 
     return mount.len ? put_mount(host, mount, scope) : 0;
 }
 
+static PyObject *
+extensions_of(const struct bkpy_asgi *asgi, const struct bk_head *head)
+{
+    return asgi->extensions[head->minor == 0 ? 0 : head->flags & BK_HEAD_TRAILERS_OK ? 2 : 1];
+}
+
 // What the application may change.
 static int
 put_own(struct bkpy_host *host, const struct bk_call *call, PyObject *scope)
@@ -261,7 +267,7 @@ put_own(struct bkpy_host *host, const struct bk_call *call, PyObject *scope)
         put(scope, words[BKPY_ASGI_HEADERS], PyList_GetSlice(headers, 0, PyList_GET_SIZE(headers)));
     result |= put(scope, words[BKPY_ASGI_ASGI], PyDict_Copy(asgi->version));
     result |= put(scope, words[BKPY_ASGI_EXTENSIONS],
-                  PyDict_Copy(asgi->extensions[call->head->minor != 0]));
+                  PyDict_Copy(extensions_of(asgi, call->head)));
     if (asgi->state)
         result |= put(scope, words[BKPY_ASGI_STATE], PyDict_Copy(asgi->state));
     return result;
@@ -392,8 +398,12 @@ bkpy_asgi_scope_start(struct bkpy_host *host)
         Py_BuildValue("{s{}s{}}", "http.response.pathsend", "http.response.zerocopysend");
     asgi->extensions[1] = Py_BuildValue("{s{}s{}s{}}", "http.response.pathsend",
                                         "http.response.zerocopysend", "http.response.early_hint");
+    asgi->extensions[2] = Py_BuildValue("{s{}s{}s{}s{}}", "http.response.pathsend",
+                                        "http.response.zerocopysend", "http.response.early_hint",
+                                        "http.response.trailers");
     asgi->ws_extensions = Py_BuildValue("{s{}}", "websocket.http.response");
-    if (!asgi->version || !asgi->extensions[0] || !asgi->extensions[1] || !asgi->ws_extensions)
+    if (!asgi->version || !asgi->extensions[0] || !asgi->extensions[1]
+        || !asgi->extensions[2] || !asgi->ws_extensions)
         return -1;
     return make_names(asgi);
 }

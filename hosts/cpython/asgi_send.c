@@ -14,6 +14,8 @@
 static PyObject *send_path(struct bkpy_request *request, struct bk_exchange *x, PyObject *message);
 static PyObject *send_file(struct bkpy_request *request, struct bk_exchange *x, PyObject *message);
 static PyObject *send_hint(struct bkpy_request *request, struct bk_exchange *x, PyObject *message);
+static PyObject *send_trailers(struct bkpy_request *request, struct bk_exchange *x,
+                               PyObject *message);
 
 PyObject *
 bkpy_asgi_send(struct bkpy_request *request, struct bk_exchange *x, PyObject *message,
@@ -35,6 +37,8 @@ bkpy_asgi_send(struct bkpy_request *request, struct bk_exchange *x, PyObject *me
         return send_file(request, x, message);
     if (BKPY_ASGI_IS(type, "http.response.early_hint"))
         return send_hint(request, x, message);
+    if (BKPY_ASGI_IS(type, "http.response.trailers"))
+        return send_trailers(request, x, message);
     return bkpy_asgi_refuse(request, PyExc_RuntimeError, "unknown message '%U'", type);
 }
 
@@ -76,14 +80,10 @@ bkpy_asgi_pair(PyObject *pair, struct bk_str *ret_name, struct bk_str *ret_value
 }
 
 static int
-put_header(struct bkpy_request *request, struct bk_exchange *x, PyObject *pair)
+put_field(struct bkpy_request *request, struct bk_exchange *x, struct bk_str name,
+          struct bk_str value, PyObject *shown)
 {
-    struct bk_str name, value;
     const char *why = "not valid";
-    if (bkpy_asgi_pair(pair, &name, &value) < 0) {
-        request->broke_rule = true;
-        return -1;
-    }
     int result = bk_answer_field(x, name, value, &why);
     if (bk_likely(result >= 0)) {
         if (bk_unlikely(name.len == 14) && bk_str_equal_nocase(name, BK_STR("content-length"))) {
@@ -98,11 +98,22 @@ put_header(struct bkpy_request *request, struct bk_exchange *x, PyObject *pair)
         PyErr_NoMemory();
         return -1;
     }
-    Py_INCREF(pair);
-    bkpy_asgi_refuse(request, PyExc_ValueError, "header %R: %s", pair,
+    Py_INCREF(shown);
+    bkpy_asgi_refuse(request, PyExc_ValueError, "header %R: %s", shown,
                      result == -EMSGSIZE ? "the head of the answer is too large" : why);
-    Py_DECREF(pair);
+    Py_DECREF(shown);
     return -1;
+}
+
+static int
+put_header(struct bkpy_request *request, struct bk_exchange *x, PyObject *pair)
+{
+    struct bk_str name, value;
+    if (bkpy_asgi_pair(pair, &name, &value) < 0) {
+        request->broke_rule = true;
+        return -1;
+    }
+    return put_field(request, x, name, value, pair);
 }
 
 static int
@@ -121,16 +132,10 @@ put_headers(struct bkpy_request *request, struct bk_exchange *x, PyObject *messa
     return result;
 }
 
-int
-bkpy_asgi_start_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *message)
+// The status line of an answer; fields may follow.
+static int
+begin_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *status)
 {
-    PyObject *status = bkpy_asgi_value(request, message, BKPY_ASGI_STATUS);
-    if (bk_unlikely(!status || !PyLong_Check(status))) {
-        if (!PyErr_Occurred())
-            bkpy_asgi_refuse(request, status ? PyExc_TypeError : PyExc_KeyError,
-                             "a start message needs an int 'status'");
-        return -1;
-    }
     int code = bkpy_int(status);
     const char *why = "not valid";
     if (code == -1 && PyErr_Occurred())
@@ -146,7 +151,78 @@ bkpy_asgi_start_answer(struct bkpy_request *request, struct bk_exchange *x, PyOb
     request->has_length = false;
     request->head_only =
         bk_exchange_call(x)->head->method_id == BK_METHOD_HEAD || bk_status_bodiless(code);
-    return put_headers(request, x, message);
+    return 0;
+}
+
+int
+bkpy_asgi_start_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *message)
+{
+    PyObject *status = bkpy_asgi_value(request, message, BKPY_ASGI_STATUS);
+    if (bk_unlikely(!status || !PyLong_Check(status))) {
+        if (!PyErr_Occurred())
+            bkpy_asgi_refuse(request, status ? PyExc_TypeError : PyExc_KeyError,
+                             "a start message needs an int 'status'");
+        return -1;
+    }
+    if (begin_answer(request, x, status) < 0)
+        return -1;
+    PyObject *trailers = bk_unlikely(PyDict_GET_SIZE(message) > 3)
+                             ? bkpy_asgi_value(request, message, BKPY_ASGI_TRAILERS)
+                             : NULL;
+    int announced = trailers ? PyObject_IsTrue(trailers) : PyErr_Occurred() ? -1 : 0;
+    request->trailers = announced > 0 && !request->websocket;
+    return announced < 0 ? -1 : put_headers(request, x, message);
+}
+
+// ---- without messages ---------------------------------------------------------------------------
+
+// `text` in latin-1: *ret borrows it, or a new object in *ret_owner; what does not fit becomes '?'.
+static int
+latin1_of(PyObject *text, PyObject **ret_owner, struct bk_str *ret)
+{
+    if (bk_likely(PyUnicode_Check(text) && PyUnicode_KIND(text) == PyUnicode_1BYTE_KIND)) {
+        *ret = (struct bk_str){(const char *)PyUnicode_1BYTE_DATA(text),
+                               (size_t)PyUnicode_GET_LENGTH(text)};
+        return 0;
+    }
+    *ret_owner = PyUnicode_AsEncodedString(text, "latin-1", "replace");
+    return *ret_owner ? bytes_of(*ret_owner, ret) : -1;
+}
+
+static int
+put_pair(struct bkpy_request *request, struct bk_exchange *x, PyObject *pair)
+{
+    PyObject *owners[2] = {NULL, NULL};
+    struct bk_str name, value;
+    int result = -1;
+    if (!PyTuple_CheckExact(pair) || PyTuple_GET_SIZE(pair) != 2)
+        PyErr_Format(PyExc_TypeError, "a field is a pair of str, not %R", pair);
+    else if (latin1_of(PyTuple_GET_ITEM(pair, 0), &owners[0], &name) == 0
+             && latin1_of(PyTuple_GET_ITEM(pair, 1), &owners[1], &value) == 0)
+        result = put_field(request, x, name, value, pair);
+    Py_XDECREF(owners[0]);
+    Py_XDECREF(owners[1]);
+    return result;
+}
+
+int
+bkpy_asgi_answer(struct bkpy_request *request, struct bk_exchange *x, PyObject *status,
+                 PyObject *fields)
+{
+    if (request->stage != BKPY_STAGE_START) {
+        bkpy_asgi_refuse(request, PyExc_RuntimeError, "the answer was started already");
+        return -1;
+    }
+    if (!PyLong_Check(status) || !PyList_CheckExact(fields)) {
+        PyErr_SetString(PyExc_TypeError, "an answer has an int as its status and a list of fields");
+        return -1;
+    }
+    int result = begin_answer(request, x, status);
+    for (Py_ssize_t i = 0; result == 0 && i < PyList_GET_SIZE(fields); i++)
+        result = put_pair(request, x, PyList_GET_ITEM(fields, i));
+    if (result == 0)
+        request->stage = BKPY_STAGE_HELD;
+    return result;
 }
 
 // ---- http.response.body
@@ -158,6 +234,10 @@ check_going(struct bkpy_request *request, struct bk_exchange *x)
 {
     if (bk_unlikely(request->stage == BKPY_STAGE_START)) {
         bkpy_asgi_refuse(request, PyExc_RuntimeError, "a body before 'http.response.start'");
+        return -1;
+    }
+    if (bk_unlikely(request->stage == BKPY_STAGE_TRAILERS)) {
+        bkpy_asgi_refuse(request, PyExc_RuntimeError, "a body after the body was complete");
         return -1;
     }
     if (bk_unlikely(bk_exchange_gone(x))) {
@@ -223,11 +303,13 @@ push(struct bkpy_request *request, struct bk_exchange *x, PyObject *body)
 static PyObject *
 go_on(struct bkpy_request *request, struct bk_exchange *x, bool more)
 {
-    if (bk_likely(!more)) {
+    if (bk_likely(!more && !request->trailers)) {
         bkpy_asgi_commit(request, x);
         return Py_NewRef(request->host->asgi->done);
     }
-    if (request->stage == BKPY_STAGE_HELD)
+    if (!more)
+        request->stage = BKPY_STAGE_TRAILERS;
+    else if (request->stage == BKPY_STAGE_HELD)
         request->stage = BKPY_STAGE_BODY;
     int queued = bk_answer_flush(x);
     if (bk_unlikely(queued < 0)) {
@@ -257,6 +339,21 @@ bkpy_asgi_send_body(struct bkpy_request *request, struct bk_exchange *x, PyObjec
     if (body && push(request, x, body) < 0)
         return NULL;
     return go_on(request, x, more);
+}
+
+PyObject *
+bkpy_asgi_send_more(struct bkpy_request *request, struct bk_exchange *x, PyObject *body, bool more)
+{
+    if (bk_unlikely(check_going(request, x) < 0))
+        return NULL;
+    if (body != Py_None && push(request, x, body) < 0)
+        return NULL;
+    if (body == Py_None && more) // a head alone waits for the first part
+        Py_RETURN_NONE;
+    PyObject *waiting = go_on(request, x, more);
+    if (waiting && waiting == request->host->asgi->done)
+        Py_SETREF(waiting, Py_NewRef(Py_None));
+    return waiting;
 }
 
 // ---- files
@@ -390,4 +487,51 @@ send_hint(struct bkpy_request *request, struct bk_exchange *x, PyObject *message
             request->host->asgi->done); // a client that is gone is noticed by the answer itself
     Py_DECREF(links);
     return result;
+}
+
+// ---- http.response.trailers ---------------------------------------------------------------------
+
+static int
+put_trailer(struct bkpy_request *request, struct bk_exchange *x, PyObject *pair)
+{
+    struct bk_str name, value;
+    const char *why = "the trailers are too large";
+    if (bkpy_asgi_pair(pair, &name, &value) < 0)
+        return -1;
+    int result = bk_answer_trailer(x, name, value, &why);
+    if (result >= 0)
+        return 0;
+    if (result == -ENOMEM)
+        PyErr_NoMemory();
+    else
+        bkpy_asgi_refuse(request, PyExc_ValueError, "trailer %R: %s", pair, why);
+    return -1;
+}
+
+static PyObject *
+send_trailers(struct bkpy_request *request, struct bk_exchange *x, PyObject *message)
+{
+    if (request->stage != BKPY_STAGE_TRAILERS)
+        return bkpy_asgi_refuse(request, PyExc_RuntimeError,
+                                request->trailers
+                                    ? "'http.response.trailers' before the body was complete"
+                                    : "'http.response.trailers' that the start did not announce");
+    if (bk_exchange_gone(x))
+        return bkpy_asgi_gone(request);
+    PyObject *more = bkpy_asgi_value(request, message, BKPY_ASGI_MORE_TRAILERS);
+    int going_on = more ? PyObject_IsTrue(more) : PyErr_Occurred() ? -1 : 0;
+    PyObject *headers = going_on < 0 ? NULL : bkpy_asgi_value(request, message, BKPY_ASGI_HEADERS);
+    if (going_on < 0 || (!headers && PyErr_Occurred()))
+        return NULL;
+    PyObject *list = headers ? PySequence_Fast(headers, "headers are an iterable of pairs of bytes")
+                             : PyTuple_New(0);
+    int result = list ? 0 : -1;
+    for (Py_ssize_t i = 0; result == 0 && i < PySequence_Fast_GET_SIZE(list); i++)
+        result = put_trailer(request, x, PySequence_Fast_GET_ITEM(list, i));
+    Py_XDECREF(list);
+    if (result < 0)
+        return NULL;
+    if (!going_on)
+        bkpy_asgi_commit(request, x);
+    return Py_NewRef(request->host->asgi->done);
 }

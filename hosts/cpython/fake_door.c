@@ -78,3 +78,16 @@ bk_ws_close(struct bk_exchange *x, unsigned code, struct bk_str reason)
 {
     return 0;
 }
+
+int
+bk_answer_trailer(struct bk_exchange *x, struct bk_str name, struct bk_str value,
+                  const char **ret_why)
+{
+    return 0;
+}
+
+bool
+bk_answer_takes_trailers(const struct bk_exchange *x)
+{
+    return false;
+}

@@ -11,6 +11,7 @@
 #include <limits.h>
 
 #include "allocator.h"
+#include "base/clock.h"
 #include "bkpy_host.h"
 #include "greenlets.h"
 #include "title.h"
@@ -36,6 +37,8 @@ struct bkpy_green {
     PyObject *fresh;      // borrows: the greenlet that `start` has switched to
     struct bk_exchange *next;  // the exchange for it
     unsigned running, most;
+    uint64_t blocked_ns;  // longest stretch without a wait allowed before the log says so, 0: never
+    struct bk_log_limit blocked_limit;
     unsigned stage;  // enum stage, as far as it was told
     bool cutting;    // those that are left are being killed, the server stops
     bool held;       // there may be more in the run queue, as soon as one is over
@@ -95,6 +98,7 @@ begin(struct bkpy_host *host, PyObject *worker, PyObject *options, PyObject **re
                                            .release = bkpy_release_back};
     PyObject *hub, *make, *again, *tell;
     unsigned most;
+    double blocked;
     bkpy_green_release(host);
     struct bkpy_green *green = PyMem_Calloc(1, sizeof(*green));
     if (!green) {
@@ -102,7 +106,8 @@ begin(struct bkpy_host *host, PyObject *worker, PyObject *options, PyObject **re
         return -1;
     }
     host->green = green;
-    if (!PyArg_ParseTuple(options, "OOIOOO", &hub, &make, &most, &again, &tell, ret_wait)
+    if (!PyArg_ParseTuple(options, "OOIOOOd", &hub, &make, &most, &again, &tell, ret_wait,
+                          &blocked)
         || bkpy_greenlets_find(&green->greenlets) < 0)
         return -1;
     green->hub = Py_NewRef(hub);
@@ -110,6 +115,7 @@ begin(struct bkpy_host *host, PyObject *worker, PyObject *options, PyObject **re
     green->again = Py_NewRef(again);
     green->tell = Py_NewRef(tell);
     green->most = most;
+    green->blocked_ns = (uint64_t)(blocked * 1e9);
     bkpy_allocator_keep(most);
     green->run = PyCFunction_New(&call_run_def, worker);
     green->context = PyContext_CopyCurrent();
@@ -236,6 +242,25 @@ switch_to(struct bkpy_green *green, PyObject *greenlet)
     return given ? 0 : -1;
 }
 
+// From the hub to a request's greenlet and back. Nothing else runs meanwhile, so a long stretch is
+// worth a line. Stretches behind a wait of gevent's own are not seen here.
+static int
+visit(struct bkpy_green *green, PyObject *greenlet)
+{
+    uint64_t began = green->blocked_ns ? bk_clock_mono() : 0, now;
+    int result = switch_to(green, greenlet);
+    unsigned held;
+    if (bk_likely(!began || (now = bk_clock_mono()) - began < green->blocked_ns)
+        || !bk_log_limited(&green->blocked_limit, now, &held))
+        return result;
+    PyObject *error = bkpy_exception_take();
+    bk_log(BK_LOG_WARNING, "loop-blocked",
+           "a greenlet held up gevent's hub for %.1f s: nothing else was served meanwhile",
+           (double)(now - began) / 1e9);
+    bkpy_exception_raise(error);
+    return result;
+}
+
 static int
 start(struct bkpy_host *host, struct bk_exchange *x)
 {
@@ -246,7 +271,7 @@ start(struct bkpy_host *host, struct bk_exchange *x)
     green->next = x;
     if (fresh) {
         green->fresh = fresh;
-        result = switch_to(green, fresh);
+        result = visit(green, fresh);
         green->fresh = NULL;
         if (bkpy_greenlets_active(&green->greenlets, fresh)
             && PySet_Add(green->suspended, fresh) < 0)
@@ -272,7 +297,7 @@ resume(struct bkpy_host *host, struct bk_exchange *x)
     if (!waiting)
         return 0;
     note->object = NULL;
-    int result = switch_to(host->green, waiting);
+    int result = visit(host->green, waiting);
     Py_DECREF(waiting);
     return result;
 }

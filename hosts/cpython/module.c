@@ -194,6 +194,7 @@ traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(state->asgi_wait_type);
     Py_VISIT(state->asgi_done_type);
     Py_VISIT(state->asgi_turner_type);
+    Py_VISIT(state->asgi_call_soon_type);
     Py_VISIT(state->asgi_disconnected);
     return 0;
 }
@@ -218,6 +219,7 @@ clear(PyObject *module)
     Py_CLEAR(state->asgi_wait_type);
     Py_CLEAR(state->asgi_done_type);
     Py_CLEAR(state->asgi_turner_type);
+    Py_CLEAR(state->asgi_call_soon_type);
     Py_CLEAR(state->asgi_disconnected);
     Py_CLEAR(state->io_file);
     Py_CLEAR(state->io_reader);

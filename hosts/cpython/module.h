@@ -34,7 +34,7 @@ struct bkpy_state {
     PyTypeObject *worker_type, *input_type, *start_response_type, *write_type, *early_hints_type, *errors_type,
         *file_wrapper_type;                     // ref
     PyTypeObject *asgi_type, *asgi_send_type, *asgi_receive_type, *asgi_done_callback_type, *asgi_wait_type,
-        *asgi_done_type, *asgi_turner_type;     // ref
+        *asgi_done_type, *asgi_turner_type, *asgi_call_soon_type;  // ref
     PyObject *asgi_disconnected;                // ref: class Disconnected(OSError)
     PyObject *body_error;                       // ref: class BodyError(OSError)
     PyObject *request_timeout;                  // ref: class RequestTimeout(BaseException)

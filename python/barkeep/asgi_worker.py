@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from . import _engine
 from ._engine import Asgi, log
 
 STARTUP, SHUTDOWN = "lifespan.startup", "lifespan.shutdown"
@@ -182,9 +183,17 @@ def new_loop(worker):
         except ImportError as error:
             from .loader import Problem
             raise Problem("class-package", f"--asgi-loop uvloop: {error}", "try: pip install uvloop, or --asgi-loop asyncio") from None
-        return "uvloop", uvloop.new_event_loop()
+        return "uvloop", beginning_at_once(uvloop.Loop)()
     from .selector import Selector
-    return "asyncio", asyncio.SelectorEventLoop(Selector(worker))
+    return "asyncio", beginning_at_once(asyncio.SelectorEventLoop)(Selector(worker))
+
+
+def beginning_at_once(loop_class):
+    """Before Python 3.12 tasks begin in a later turn of their loop; those of requests shall not (hosts/cpython/asgi_task.c)."""
+    if sys.version_info >= (3, 12) or not hasattr(_engine, "CallSoon"):  # PyPy's host schedules them
+        return loop_class
+    return type(loop_class.__name__, (loop_class,), {"__module__": loop_class.__module__, "__doc__": loop_class.__doc__,
+                                                     "call_soon": _engine.CallSoon(loop_class.call_soon)})
 
 
 async def wrap(awaitable):

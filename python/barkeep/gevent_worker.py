@@ -35,6 +35,11 @@ def problem(found):
     return class_package("gevent", "gevent", ".".join(map(str, OLDEST)), found)
 
 
+def seconds(text):
+    from .worker import seconds
+    return seconds(text)
+
+
 def start(worker, loaded):
     """The function that serves until the engine is drained, and the loop's name for the start line. The hub is made here, so
     that the worker is not ready before."""
@@ -55,7 +60,8 @@ class Serving:
     def run(self, app):
         make = self.gevent.Greenlet if self.worker.setting("gevent_greenlets") == "gevent" else None
         most = int(self.worker.setting("worker_connections"))
-        self.worker.serve_green(app, (self.hub, make, most, self.again, self.tell, self.wait))
+        blocked = seconds(self.worker.setting("slow_callback"))
+        self.worker.serve_green(app, (self.hub, make, most, self.again, self.tell, self.wait, blocked))
 
     def again(self):
         self.hub.loop.run_callback(self.turn)
@@ -100,7 +106,6 @@ class Serving:
         elif stage == QUITTING:
             self.cut()
         else:
-            from .worker import seconds
             patience = seconds(self.worker.setting("graceful_timeout"))
             self.cut_timer = self.hub.loop.timer(max(patience - min(patience / 3, CUT_SECONDS), 0.0))
             self.cut_timer.start(self.cut)

@@ -232,6 +232,13 @@ int bk_answer_flush(struct bk_exchange *x);
 // dropped for HTTP/1.0.
 int bk_answer_interim(struct bk_exchange *x, int status, const struct bk_str *names,
                       const struct bk_str *values, unsigned count);
+// One trailer field, copied, to go behind the body. -EINVAL with *ret_why: not valid, or a field that has
+// no meaning or is dangerous there; -EMSGSIZE: more than 8 KiB. Dropped when the answer turns out not to be
+// chunked, and when the client did not say that it takes trailers.
+int bk_answer_trailer(struct bk_exchange *x, struct bk_str name, struct bk_str value,
+                      const char **ret_why) BK_MUST_CHECK;
+// HTTP/1.1 with "TE: trailers".
+bool bk_answer_takes_trailers(const struct bk_exchange *x);
 // The application failed. Logs "KIND in the application ... [app-raised]" with the traceback;
 // before the head was sent the answer becomes the 500 page, afterwards the connection is aborted so
 // that the client sees the cut. Then commit.

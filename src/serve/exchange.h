@@ -31,6 +31,8 @@ struct bk_answer {
     struct bk_str reason;  // borrows the arena
     char *fields;          // borrows the arena: finished lines
     uint32_t fields_len, fields_size;
+    char *trailers;        // borrows the arena: finished lines
+    uint32_t trailers_len;
     uint64_t length;             // Content-Length of the app
     uint64_t pushed;             // body bytes pushed so far
     bool begun : 1, opened : 1;  // opened: framing decided, head in the output queue

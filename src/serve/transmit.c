@@ -31,7 +31,8 @@ bk__transmit_open(struct bk_exchange *x, bool whole)
     bool no_length = answer->status < 200 || answer->status == 204;
     if (no_length)
         answer->has_length = false;
-    if (!answer->has_length && whole && !no_length && answer->status != 304) {
+    if (!answer->has_length && whole && !no_length && answer->status != 304 &&
+        bk_likely(!answer->trailers_len)) {
         answer->has_length = answer->add_length = true;
         answer->length = answer->pushed;
     }
@@ -286,14 +287,23 @@ send_file(struct bk_exchange *x)
 
 // ---- the end ----
 
+static int
+last_chunk(struct bk_exchange *x)
+{
+    struct bk_answer *answer = &x->answer;
+    int error = bk__out_copy(x, "0\r\n", 3);
+    if (bk_unlikely(answer->trailers_len) && error == 0)
+        error = bk__out_copy(x, answer->trailers, answer->trailers_len);
+    return error < 0 ? error : bk__out_copy(x, "\r\n", 2);
+}
+
 void
 bk__transmit_finish(struct bk_exchange *x)
 {
     struct bk_answer *answer = &x->answer;
     if (!answer->ended) {
         answer->ended = true;
-        if (answer->framing == BK_FRAMING_CHUNKED && !answer->failed &&
-            bk__out_copy(x, "0\r\n\r\n", 5) < 0)
+        if (answer->framing == BK_FRAMING_CHUNKED && !answer->failed && last_chunk(x) < 0)
             answer->failed = true;
     }
     int rest = bk__transmit_some(x);

@@ -125,6 +125,8 @@ def test_8_extensions(server):
     with server.connect() as conn:
         conn.send(request("/hints", version="1.0"))
         assert json.loads(conn.response().body) == full[1:]
+    with server.connect() as conn:
+        assert conn.get("/hints", fields=["TE: trailers"]).json() == sorted([*full, "http.response.trailers"])
 
 
 def test_contexts_and_tasks(server):
@@ -134,6 +136,24 @@ def test_contexts_and_tasks(server):
         assert each["sniffio"] == "asyncio" and each["running"]
     if server.name != "uvicorn":
         assert ("uvloop" in seen[0]["module"]) == (server.name == "uvloop")
+
+
+def test_a_request_begins_at_once(server):
+    """In select(), as a real task: what was due before it comes behind its first step."""
+    not_uvicorn(server, "schedules its tasks")
+    for _ in range(3):
+        told = server.get("/begins").json()
+        assert told["order"] == ["request", "callback", "child"] and told["loop"]
+        assert told["task"] == "_asyncio.Task" and told["same"] and told["known"] and told["after"]
+        assert told["coroutine"] == "application"
+
+
+def test_a_task_factory_of_the_application_is_asked(server):
+    not_uvicorn(server, "is not what this is about")
+    assert server.get("/factory/on").json() == 0
+    assert server.get("/factory/on").json() == 1
+    assert server.get("/factory/off").json() == 2
+    assert server.get("/factory/off").json() == 2
 
 
 # ---- reading: 9, 10, 17, 19, 20, 23 ----------------------------------------------------------------------------------
@@ -462,3 +482,51 @@ def test_messages_name_the_request(server):
     server.get("/raise/now")
     found = server.wait_log(r"RuntimeError in the application, worker 1, request \w+ GET /raise/now, client 127.0.0.1 \[app-raised\]")
     assert found and not re.search(r"never retrieved|was destroyed", server.log)
+
+
+# ---- trailers --------------------------------------------------------------------------------------------------------
+
+def raw_answer(server, target, fields=(), **more):
+    with server.connect() as conn:
+        conn.send(request(target, fields=[*fields, "Connection: close"], **more))
+        return conn.recv_all()
+
+
+def test_trailers(server):
+    not_uvicorn(server, "has none over HTTP/1.1")
+    with server.connect() as conn:
+        answer = conn.get("/trailers/all", fields=["TE: trailers"])
+        assert answer.framing == "chunked" and answer.body.startswith(b"one ")
+        assert conn.trailers == [b"x-checksum: abc", b"x-two: 2", b"server-timing: app;dur=1"]
+    early, too_soon = json.loads(answer.body[4:])
+    assert early[0] == too_soon[0] == "RuntimeError"
+    assert [raised and raised[0] for raised in seen(server, "trailers")] == ["ValueError", "ValueError", "ValueError", "TypeError", "RuntimeError"]
+    assert seen(server, "late_trailers")[0] == "RuntimeError"
+
+
+def test_trailers_only_for_those_who_take_them(server):
+    not_uvicorn(server, "has none over HTTP/1.1")
+    assert raw_answer(server, "/trailers/all").endswith(b"\r\n0\r\n\r\n")
+    assert b"x-checksum" not in raw_answer(server, "/trailers/all", ["TE: trailers"], version="1.0")
+    head = raw_answer(server, "/trailers/all", ["TE: trailers"], method="HEAD")
+    assert head.endswith(b"\r\n\r\n") and b"x-checksum" not in head
+
+
+def test_trailers_leave_the_connection_usable(server):
+    not_uvicorn(server, "has none over HTTP/1.1")
+    with server.connect() as conn:
+        for _ in range(3):
+            assert conn.get("/trailers/all", fields=["TE: trailers"]).body.startswith(b"one ")
+        assert conn.get("/hello").status == 200
+
+
+def test_announced_trailers_that_do_not_come_cut_the_answer(serve):
+    server = serve("asgi_cases:application")
+    raw = raw_answer(server, "/trailers/none", ["TE: trailers"])
+    assert b"two" in raw and not raw.endswith(b"0\r\n\r\n")
+    server.wait_log(r"without completing its answer")
+
+
+def test_trailers_that_were_not_announced(server):
+    not_uvicorn(server, "has none over HTTP/1.1")
+    assert b"RuntimeError" in server.get("/unannounced").body

@@ -7,8 +7,10 @@ import time
 
 import pytest
 from harness import Conn, procs, request, until
+from harness.server import CLASS
 
 MIB = 1 << 20
+buffered = pytest.mark.skipif(CLASS == "asgi", reason="ASGI applications read bodies as they come, nothing is spilled for them")
 
 
 @pytest.fixture
@@ -48,6 +50,7 @@ def spill_files(server, folder):
     return [target for target in procs.fds(server.worker()).values() if target.startswith(f"{folder}/")]
 
 
+@buffered
 def test_spilled_bodies_leave_no_file(serve, tmp_path):
     server = serve("everything", "--spill-dir", tmp_path)
     with server.connect() as conn:
@@ -71,6 +74,7 @@ def test_small_bodies_touch_no_disk(serve, tmp_path):
         assert conn.response().json()["length"] == 200_000
 
 
+@buffered
 def test_the_application_waits_for_the_whole_body(server):
     """Buffered: the call comes after the last byte, so a slow upload costs no worker."""
     before = server.get("/counts").json()["calls"]
@@ -94,6 +98,7 @@ def test_slow_uploads_do_not_hold_others(server):
         conn.close()
 
 
+@buffered
 def test_client_leaves_during_the_upload(server):
     before = server.get("/counts").json()["calls"]
     for leave in (Conn.close, Conn.reset, Conn.half_close):
@@ -146,6 +151,7 @@ def test_no_limit(serve):
         assert conn.response_head().status == 100
 
 
+@buffered
 def test_spill_limit_is_507(serve):
     server = serve("everything", "--spill-limit", "1M", "--request-memory", "64K")
     assert server.get("/digest", "POST", body=b"x" * 900_000, timeout=20).status == 200
@@ -155,6 +161,7 @@ def test_spill_limit_is_507(serve):
         until(lambda: server.get("/digest", "POST", body=b"x" * 900_000).status == 200, 5, "the space to be given back")
 
 
+@buffered
 @pytest.mark.root
 def test_full_disk_is_507_for_that_request_only(serve, tmp_path):
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", tmp_path], capture_output=True).returncode:

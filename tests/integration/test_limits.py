@@ -4,6 +4,7 @@ import time
 
 import pytest
 from harness import Conn, procs, request, until
+from harness.server import CLASS
 from harness.verdicts import head
 
 
@@ -28,7 +29,8 @@ def test_options(serve, option, good, bad, status):
         assert conn.response().status == 200
         conn.send(bad)
         answer = conn.response()
-        assert answer.status == status and answer.closes
+        # An application that reads the body as it comes hears that it is broken; its answer is the server's 400.
+        assert answer.status in (status, 400 if CLASS == "asgi" and status == 431 else status) and answer.closes
         conn.expect_close()
 
 

@@ -2,6 +2,7 @@
 import json
 
 import pytest
+from harness import request
 from harness.procs import until
 
 pytest.importorskip("tornado")
@@ -110,6 +111,53 @@ def test_client_leaves(serve):
         conn.send(b"GET /slow/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
         until(lambda: "begun" in server.get("/events").json()["events"], 10, "the handler's start")
     until(lambda: "closed" in server.get("/events").json()["events"], 10, "on_connection_close")
+
+
+def test_answer_behind_the_method(server):
+    assert server.get("/later").body == b"later"
+
+
+def test_debug_mode(serve):
+    """Its requests take the way of delegates in general."""
+    server = serve("tornado_app:debugged")
+    assert server.get("/say/x?a=1").json()["query"] == "a=1"
+    assert server.get("/later").body == b"later"
+    with server.connect() as conn:
+        conn.send(b"GET /slow/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: "begun" in server.get("/events").json()["events"], 10, "the handler's start")
+    until(lambda: "closed" in server.get("/events").json()["events"], 10, "on_connection_close")
+
+
+def test_handler_that_cannot_be_made(serve):
+    server = serve("tornado_app:app")
+    assert server.get("/spoiled").status == 500
+    server.wait_log("RuntimeError: in initialize")
+    assert server.get("/say").status == 200
+
+
+def test_fields(server):
+    with server.connect() as conn:
+        conn.send(request("/fields", host="Example.COM:81"))
+        found = conn.response()
+    assert found.all("X-Many") == ["1", "2"] and found.get("X-Number") == "3" and found.get("X-Text") == "caf\xe9"
+    assert found.body == b"example.com"
+
+
+def test_what_tornado_does_not_parse(server):
+    with server.connect() as conn:
+        conn.send(request("/say", host="a,b"))
+        assert conn.response().status == 400
+    assert server.get("/say").status == 200
+
+
+def test_waiting_handler_is_cut_at_the_stop(serve):
+    server = serve("tornado_app:app", "--graceful-timeout", "1")
+    with server.connect() as conn:
+        conn.send(b"GET /slow/60000 HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: "begun" in server.get("/events").json()["events"], 10, "the handler's start")
+        server.signal(15)
+        assert conn.response().status in (500, 503)
+    assert server.wait_exit(20) == 0
 
 
 def test_graceful_stop(serve):

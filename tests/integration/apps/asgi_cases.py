@@ -1,5 +1,6 @@
 """An ASGI application with a path for each thing the tests of ASGI look at. What is seen inside is told by /seen/NAME."""
 import asyncio
+import contextlib
 import contextvars
 import json
 import os
@@ -387,6 +388,64 @@ async def do_hints(scope, receive, send):
         await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b.js>; rel=preload"]})
         await send({"type": "http.response.early_hint", "links": [b"</c.css>; rel=preload"]})
     await answer(send, sorted(scope["extensions"]))
+
+
+async def do_trailers(scope, receive, send):
+    """?pieces of the body and of the trailers; what is refused on the way comes in the last body."""
+    early = await outcome(send, {"type": "http.response.trailers", "headers": []})
+    await send(start(headers=[(b"x-app", b"trailers")], trailers=True))
+    await send(body(b"one ", True))
+    too_soon = await outcome(send, {"type": "http.response.trailers", "headers": [(b"x-early", b"1")]})
+    if name_of(scope) == "none":
+        await send(body(b"two"))
+        return
+    await send(body(json.dumps([early, too_soon]).encode()))
+    raised = [await outcome(send, {"type": "http.response.trailers", "headers": [pair]})
+              for pair in ((b"content-length", b"1"), (b"x y", b"1"), (b"x-a", b"1\r\nx-b: 2"), ("x-a", "b"))]
+    raised.append(await outcome(send, body(b"more")))
+    SEEN["trailers"] = raised
+    await send({"type": "http.response.trailers", "headers": [(b"x-checksum", b"abc"), (b"x-two", b"2")], "more_trailers": True})
+    await send({"type": "http.response.trailers", "headers": [(b"server-timing", b"app;dur=1")]})
+    SEEN["late_trailers"] = await outcome(send, {"type": "http.response.trailers", "headers": []})
+
+
+async def do_unannounced(scope, receive, send):
+    await send(start())
+    await send(body(b"a", True))
+    raised = await outcome(send, {"type": "http.response.trailers", "headers": []})
+    await send(body(json.dumps(raised).encode()))
+
+
+async def do_begins(scope, receive, send):
+    """Has this request begun before a callback that was due already? It has where tasks begin at once."""
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    known = task in asyncio.all_tasks()
+    order = []
+    loop.call_soon(order.append, "callback")
+    child = asyncio.create_task(coroutine(append, order, "child"))
+    order.append("request")
+    async with asyncio.timeout(10) if hasattr(asyncio, "timeout") else contextlib.nullcontext():
+        await child
+    await answer(send, {"order": order, "task": type(task).__module__ + "." + type(task).__name__, "known": known,
+                        "same": asyncio.current_task() is task, "loop": isinstance(loop, asyncio.AbstractEventLoop),
+                        "coroutine": task.get_coro().__qualname__, "after": task in asyncio.all_tasks()})
+
+
+async def append(order, what):
+    order.append(what)
+
+
+async def do_factory(scope, receive, send):
+    """Sets a task factory of the application's, or takes it away; says how many tasks it has made."""
+    loop = asyncio.get_running_loop()
+    made = SEEN.setdefault("factory", [])
+
+    def factory(loop, coroutine, **more):
+        made.append(1)
+        return asyncio.Task(coroutine, loop=loop, **more)
+    loop.set_task_factory(factory if name_of(scope) == "on" else None)
+    await asyncio.sleep(0)
+    await answer(send, len(made))
 
 
 async def do_path(scope, receive, send):

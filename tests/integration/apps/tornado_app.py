@@ -89,6 +89,28 @@ class Loop(tornado.web.RequestHandler):
         self.write({"callback": await waiting, "thread": in_thread, "task": asyncio.current_task() is not None})
 
 
+class Later(tornado.web.RequestHandler):
+    """Its method returns before the answer is there."""
+
+    def get(self):
+        self._auto_finish = False
+        tornado.ioloop.IOLoop.current().call_later(0.05, self.finish, "later")
+
+
+class Spoiled(tornado.web.RequestHandler):
+    def initialize(self):
+        raise RuntimeError("in initialize")
+
+
+class Fields(tornado.web.RequestHandler):
+    def get(self):
+        self.set_header("X-Text", "caf\u00e9")
+        self.add_header("X-Many", "1")
+        self.add_header("X-Many", "2")
+        self.set_header("X-Number", 3)
+        self.write("Date" in self._headers and self.request.host_name)
+
+
 class Events(tornado.web.RequestHandler):
     def get(self):
         self.write({"events": events})
@@ -123,7 +145,12 @@ class Talk(tornado.websocket.WebSocketHandler):
 
 app = tornado.web.Application([
     ("/say.*", Say), ("/slow/(.*)", Slow), ("/stream/(.*)", Stream), ("/upload", Upload), ("/refuse", Refuse), ("/raise/(.*)", Raise),
-    ("/empty/(.*)", Empty), ("/loop", Loop), ("/events", Events), ("/talk", Talk), ("/talk/(.*)", Talk)])
+    ("/empty/(.*)", Empty), ("/loop", Loop), ("/events", Events), ("/later", Later),
+    ("/spoiled", Spoiled), ("/fields", Fields), ("/talk", Talk), ("/talk/(.*)", Talk)])
+
+
+debugged = tornado.web.Application([("/say.*", Say), ("/slow/(.*)", Slow), ("/later", Later), ("/events", Events)], debug=True,
+                                   autoreload=False)
 
 
 def wsgi(environ, start_response):

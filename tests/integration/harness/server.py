@@ -42,15 +42,18 @@ class Server:
         self.command += [word for one in binds for word in ("--bind", one)]
         if workers is not None and workers != 1:
             self.command += ["--workers", str(workers)]
+        env = dict(env or {})
         if CLASS and not {"-k", "--worker-class"} & set(options):
             self.command += ["-k", CLASS]
+            if CLASS == "asgi" and app:  # the same application with an ASGI face
+                env["TEST_APPLICATION"], app = app, "as_asgi:application"
         if THREADS and app and "--threads" not in options:
             self.command += ["--threads", THREADS]
         if OVER_TLS and not any(str(one).startswith(("unix:", "http")) for one in binds):
             self.command.append("--tls-selfsigned")
         self.command += [str(option) for option in options] + ([app] if app else [])
         self.command = [str(word) for word in self.command]
-        self.env = self.environment(env or {})
+        self.env = self.environment(env)
         self.stdin, self.preexec, self.close_fds = stdin, preexec, close_fds
         self.process = self.baseline = None
         self.lines = {"out": "", "err": ""}

@@ -239,12 +239,12 @@ class Conn:
             if not re.fullmatch(rb"[0-9a-fA-F]{1,16}", line):
                 raise Malformed(f"chunk size line {line!r}")
             size = int(line, 16)
-            if size:
-                parts.append(self.recv_exactly(size))
+            if not size:
+                self.trailers = list(iter(lambda: self.recv_until(b"\r\n")[:-2], b""))
+                return b"".join(parts)
+            parts.append(self.recv_exactly(size))
             if self.recv_exactly(2) != b"\r\n":
                 raise Malformed("no CRLF after a chunk")
-            if not size:
-                return b"".join(parts)
 
     def get(self, target="/", method="GET", fields=(), body=None):
         """One whole request on this connection and its response."""
