@@ -15,7 +15,7 @@ set_text(PyObject *dict, const char *name, PyObject *value)
 }
 
 int
-bkpy_secure_environ(struct bk_exchange *x, PyObject *environ)
+bkpy_secure_environ(struct bk_exchange *x, PyObject *dict)
 {
     static const struct {
         const char *name;
@@ -37,7 +37,7 @@ bkpy_secure_environ(struct bk_exchange *x, PyObject *environ)
     for (size_t i = 0; i < BK_COUNT(variables); i++) {
         struct bk_str value = bk_exchange_tls(x, variables[i].fact);
         if (value.at
-            && set_text(environ, variables[i].name,
+            && set_text(dict, variables[i].name,
                         PyUnicode_DecodeLatin1(value.at, (Py_ssize_t)value.len, NULL))
                    < 0)
             return -1;
