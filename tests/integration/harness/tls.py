@@ -37,6 +37,7 @@ class Authority:
     def client(self, pair=None, version=None, alpn=None):
         """A context that trusts this root."""
         context = ssl.create_default_context(cafile=self.certificate)
+        context.options &= ~getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # older Pythons take a cut for an end
         if pair:
             context.load_cert_chain(*pair)
         if version:
