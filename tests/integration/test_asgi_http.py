@@ -7,7 +7,9 @@ import time
 import pytest
 from asgi_servers import SERVERS, Uvicorn, seen, settled
 from harness import Malformed, request, until
-from harness.server import APPS
+from harness.server import APPS, PYPY
+
+no_trailers = pytest.mark.skipif(PYPY, reason="the host for PyPy sends no trailers yet")
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +128,8 @@ def test_8_extensions(server):
         conn.send(request("/hints", version="1.0"))
         assert json.loads(conn.response().body) == full[1:]
     with server.connect() as conn:
-        assert conn.get("/hints", fields=["TE: trailers"]).json() == sorted([*full, "http.response.trailers"])
+        full += [] if PYPY else ["http.response.trailers"]
+        assert conn.get("/hints", fields=["TE: trailers"]).json() == sorted(full)
 
 
 def test_contexts_and_tasks(server):
@@ -138,6 +141,7 @@ def test_contexts_and_tasks(server):
         assert ("uvloop" in seen[0]["module"]) == (server.name == "uvloop")
 
 
+@pytest.mark.skipif(PYPY, reason="PyPy schedules its tasks")
 def test_a_request_begins_at_once(server):
     """In select(), as a real task: what was due before it comes behind its first step."""
     not_uvicorn(server, "schedules its tasks")
@@ -492,6 +496,7 @@ def raw_answer(server, target, fields=(), **more):
         return conn.recv_all()
 
 
+@no_trailers
 def test_trailers(server):
     not_uvicorn(server, "has none over HTTP/1.1")
     with server.connect() as conn:
@@ -520,6 +525,7 @@ def test_trailers_leave_the_connection_usable(server):
         assert conn.get("/hello").status == 200
 
 
+@no_trailers
 def test_announced_trailers_that_do_not_come_cut_the_answer(serve):
     server = serve("asgi_cases:application")
     raw = raw_answer(server, "/trailers/none", ["TE: trailers"])

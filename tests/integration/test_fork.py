@@ -30,8 +30,8 @@ def test_subprocess_has_none_of_ours(server):
         assert ours(server.get("/subprocess").json()) == []
 
 
+@pytest.mark.skipif(PYPY, reason="a child forked on a thread that is not PyPy's main one may not set signals, as Pool's do at times")
 def test_pool_by_fork(server):
-    server.check_fds = not PYPY  # there Pool's pipes are closed when the collector finds them
     for _ in range(3):
         assert server.get("/pool", timeout=30).json() == [number * number for number in range(10)]
     assert server.get("/pid").status == 200

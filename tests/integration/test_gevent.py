@@ -5,10 +5,10 @@ import threading
 
 import pytest
 from harness import request
-from harness.server import PRELOAD, PYTHON
+from harness.server import PYTHON, with_greenlets
 
 # A greenlet's stack is copied away and back under another one's: to the address sanitizer that is an underflow.
-pytestmark = pytest.mark.skipif(bool(PRELOAD), reason="greenlets and the address sanitizer do not go together")
+pytestmark = with_greenlets
 CASES = "gevent_cases:application"
 
 

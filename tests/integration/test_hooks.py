@@ -4,6 +4,7 @@ import textwrap
 
 import pytest
 from harness import until
+from harness.server import with_greenlets
 
 APP = """
     import logging
@@ -75,7 +76,8 @@ def test_a_graceful_stop_is_no_interrupt(serve, site):
     assert hooks_called(server)[-1] == "worker_exit False" and "worker_int" not in hooks_called(server)
 
 
-@pytest.mark.parametrize("options", [["-k", "gthread", "--threads", "3"], ["-k", "gevent"]], ids=lambda words: words[1])
+@pytest.mark.parametrize("options", [["-k", "gthread", "--threads", "3"],
+                                     pytest.param(["-k", "gevent"], marks=with_greenlets)], ids=lambda words: words[1])
 def test_hooks_under_other_classes(options, serve, site):
     server = serve("app", *options, cwd=site(WORKER_HOOKS))
     for _ in range(5):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from harness import Conn, get, until
 from harness.procs import SLOW
-from harness.server import PYTHON
+from harness.server import PYTHON, with_greenlets
 from harness.terminal import Terminal
 from harness.tools import connect, ctl, fetch, read_all, stats_address
 
@@ -537,6 +537,7 @@ def test_stats_need_no_worker(watched):
             os.kill(pid, signal.SIGCONT)
 
 
+@with_greenlets
 def test_stats_of_the_other_classes(serve):
     server = serve("everything:application", *JSON, "-k", "gevent")
     conn = in_background(server, "/")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness import Conn, get, procs, until
 from harness.procs import SLOW
-from harness.server import PRELOAD, PYTHON
+from harness.server import PRELOAD, PYTHON, with_greenlets
 from harness.tls import OPENSSL, Authority
 
 if sys.version_info >= (3, 11):
@@ -413,7 +413,8 @@ def application(environ, start_response):
 '''
 
 
-@pytest.mark.parametrize("more", ["", "threads = 3\n", "gevent = 10\n"], ids=["one thread", "threads", "gevent"])
+@pytest.mark.parametrize("more", ["", "threads = 3\n", pytest.param("gevent = 10\n", marks=with_greenlets)],
+                         ids=["one thread", "threads", "gevent"])
 def test_the_module(serve, tmp_path, more):
     (tmp_path / "uwsgi").mkdir()  # a directory of that name is no module
     (tmp_path / "shim.py").write_text(SHIM)

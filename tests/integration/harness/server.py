@@ -11,6 +11,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from . import procs
 from .procs import ROOT_IS_MEANT, SLOW, until
 from .wire import OVER_TLS, Conn, get, request
@@ -19,6 +21,7 @@ PYTHON = os.environ.get("BARKEEP_TEST_PYTHON", sys.executable)
 CLASS = os.environ.get("BARKEEP_TEST_CLASS")  # runs a WSGI suite under another worker class
 THREADS = os.environ.get("BARKEEP_TEST_THREADS")  # runs a suite with so many threads
 PRELOAD = os.environ.get("BARKEEP_TEST_PRELOAD")  # libasan for a sanitizer build
+with_greenlets = pytest.mark.skipif(bool(PRELOAD), reason="greenlets and the address sanitizer do not go together")
 PYPY = "PyPy" in subprocess.run([PYTHON, "-VV"], stdin=subprocess.DEVNULL, capture_output=True, text=True).stdout
 APPS = Path(__file__).resolve().parent.parent / "apps"
 
