@@ -139,7 +139,7 @@ def test_a_cut_answer_has_no_close_notify(server, authority):
     with socket.create_connection(server.address, 20) as raw:
         with context.wrap_socket(raw, server_hostname="localhost", suppress_ragged_eofs=False) as tls:
             tls.sendall(b"GET /raise?at=later HTTP/1.0\r\n\r\n")
-            with pytest.raises(ssl.SSLEOFError):
+            with pytest.raises(ssl.SSLError, match="EOF"):  # SSLEOFError in newer Pythons
                 while tls.recv(65536):
                     pass
     with socket.create_connection(server.address, 20) as raw:
