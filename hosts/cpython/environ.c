@@ -237,19 +237,8 @@ put_length(struct bkpy_host *host, const struct bk_call *call, PyObject *dict)
 static int
 put_server(struct bkpy_host *host, const struct bk_call *call, PyObject *dict)
 {
-    const struct bk_head *head = call->head;
-    const struct bk_field *field = bk_head_find(head, BK_HEADER_HOST);
-    struct bk_str text = {0};
-    if (head->flags & BK_HEAD_ABSOLUTE)
-        text = bk_head_str(head, head->authority, head->authority_len);
-    else if (field)
-        text = bk_head_str(head, field->value, field->value_len);
-    struct bk_str name = text, port = {0};
-    const char *colon = text.len ? memrchr(text.at, ':', text.len) : NULL;
-    if (colon && !memchr(colon, ']', (size_t)(text.at + text.len - colon))) {
-        name.len = (size_t)(colon - text.at);
-        port = (struct bk_str){colon + 1, text.len - name.len - 1};
-    }
+    struct bk_str name, port;
+    bk_head_server(call->head, &name, &port);
     PyObject *name_object =
         name.len ? text_of(name) : Py_NewRef(bkpy_word(host, BKPY_WORD_LOCALHOST));
     PyObject *port_object =

@@ -245,19 +245,8 @@ put_underscored(struct bkpp_place *place, const struct bk_call *call)
 static void
 put_server(struct bkpp_place *place, const struct bk_call *call)
 {
-    const struct bk_head *head = call->head;
-    const struct bk_field *field = bk_head_find(head, BK_HEADER_HOST);
-    struct bk_str text = {0};
-    if (head->flags & BK_HEAD_ABSOLUTE)
-        text = bk_head_str(head, head->authority, head->authority_len);
-    else if (field)
-        text = bk_head_str(head, field->value, field->value_len);
-    struct bk_str name = text, port = {0};
-    const char *colon = text.len ? memrchr(text.at, ':', text.len) : NULL;
-    if (colon && !memchr(colon, ']', (size_t)(text.at + text.len - colon))) {
-        name.len = (size_t)(colon - text.at);
-        port = (struct bk_str){colon + 1, text.len - name.len - 1};
-    }
+    struct bk_str name, port;
+    bk_head_server(call->head, &name, &port);
     bkpp_mark_put(place, BKPP_KEY_SERVER_NAME, name.len ? name : BK_STR("localhost"));
     bkpp_mark_put(place, BKPP_KEY_SERVER_PORT,
                   port.len      ? port

@@ -2,6 +2,8 @@
  // hosts call it.
 #include "proto/message.h"
 
+#include "proto/headers.h"
+
 #include "base/banned.h"
 
 const struct bk_field *
@@ -11,6 +13,24 @@ bk_head_find(const struct bk_head *head, unsigned id)
         if (head->fields[i].id == id)
             return &head->fields[i];
     return NULL;
+}
+
+void
+bk_head_server(const struct bk_head *head, struct bk_str *ret_name, struct bk_str *ret_port)
+{
+    const struct bk_field *field = bk_head_find(head, BK_HEADER_HOST);
+    struct bk_str text = {0};
+    if (head->flags & BK_HEAD_ABSOLUTE)
+        text = bk_head_str(head, head->authority, head->authority_len);
+    else if (field)
+        text = bk_head_str(head, field->value, field->value_len);
+    *ret_name = text;
+    *ret_port = (struct bk_str){0};
+    const char *colon = text.len ? memrchr(text.at, ':', text.len) : NULL;
+    if (colon && !memchr(colon, ']', (size_t)(text.at + text.len - colon))) {
+        ret_name->len = (size_t)(colon - text.at);
+        *ret_port = (struct bk_str){colon + 1, text.len - ret_name->len - 1};
+    }
 }
 
 #define IS(text) (memcmp(name.at, text, sizeof(text) - 1) == 0)

@@ -62,6 +62,9 @@ bk_head_str(const struct bk_head *head, uint32_t at, uint32_t len)
 
 // First field with this id, or NULL. Linear; heads are short.
 const struct bk_field *bk_head_find(const struct bk_head *head, unsigned id);
+// What the client called the server: the target's authority (RFC 9112 §3.2.2), else Host. Either may be empty; an IPv6
+// address keeps its brackets. Both borrow the head.
+void bk_head_server(const struct bk_head *head, struct bk_str *ret_name, struct bk_str *ret_port);
 
 enum bk_method bk_method_of(struct bk_str name);
 
