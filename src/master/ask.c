@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +38,6 @@ static const char question[] =
 
 static pid_t launch(const char *python, const char *const *flags, unsigned flag_count,
                     const struct bk_surroundings *surroundings, int *ret_fd);
-static bool collect(int fd, char *out, size_t room);
 static bool read_answer(char *output, struct bk_answer *ret);
 static void read_complaint(const char *output, bool in_time, int status, struct bk_answer *ret);
 
@@ -58,7 +56,7 @@ bk_ask_interpreter(const char *python, const char *const *flags, unsigned flag_c
                  bk_words_error((int)pid, why));
         return -ENOEXEC;
     }
-    bool in_time = collect(fd, output, sizeof output);
+    bool in_time = bk_child_collect(fd, output, sizeof output, TIME_LIMIT);
     close(fd);
     if (!in_time)
         kill(pid, SIGKILL);
@@ -116,33 +114,6 @@ launch(const char *python, const char *const *flags, unsigned flag_count,
     }
     *ret_fd = ends[0];
     return pid;
-}
-
-// Reads to the end of the output, keeping what fits. False when the time is up first.
-static bool
-collect(int fd, char *out, size_t room)
-{
-    uint64_t until = bk_clock_mono() + TIME_LIMIT;
-    char rest[1024];
-    size_t len = 0;
-
-    for (;;) {
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        uint64_t now = bk_clock_mono();
-        out[len] = '\0';
-        if (now >= until)
-            return false;
-        if (poll(&wait, 1, (int)((until - now) / BK_MSEC) + 1) <= 0)
-            continue;
-        bool full = len >= room - 1;
-        ssize_t n = read(fd, full ? rest : out + len, full ? sizeof rest : room - 1 - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return true;
-        if (!full)
-            len += (size_t)n;
-    }
 }
 
 static bool

@@ -1,15 +1,19 @@
-// Between fork and exec.
+// Between fork and exec, and the output of a child that answers a question.
 #include "master/child.h"
 
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#include "base/clock.h"
+#include "base/compiler.h"
 
 #include "base/banned.h"
 
@@ -67,4 +71,30 @@ bk_child_keep(int fd)
     int flags = fcntl(fd, F_GETFD);
 
     return flags >= 0 && fcntl(fd, F_SETFD, flags & ~FD_CLOEXEC) == 0;
+}
+
+bool
+bk_child_collect(int fd, char *out, size_t room, uint64_t limit)
+{
+    uint64_t until = bk_clock_mono() + limit;
+    char rest[1024];
+    size_t len = 0;
+
+    for (;;) {
+        struct pollfd wait = {.fd = fd, .events = POLLIN};
+        uint64_t now = bk_clock_mono();
+        out[len] = '\0';
+        if (now >= until)
+            return false;
+        if (poll(&wait, 1, (int)((until - now) / BK_MSEC) + 1) <= 0)
+            continue;
+        bool full = len >= room - 1;
+        ssize_t n = read(fd, full ? rest : out + len, full ? sizeof rest : room - 1 - len);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return true;
+        if (!full)
+            len += (size_t)n;
+    }
 }

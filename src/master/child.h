@@ -3,6 +3,8 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
 // All dispositions to default but an inherited "ignore" of SIGHUP (nohup), nothing blocked.
 void bk_child_reset_signals(bool hangup_ignored);
@@ -12,3 +14,7 @@ void bk_child_raise_descriptors(void);
 void bk_child_close_on_exec(void);
 // Clears close-on-exec. False when `fd` is not open.
 bool bk_child_keep(int fd);
+
+// The parent's part: reads a child's output to its end, keeps what fits and a NUL. False when `limit` (ns) is over
+// first; what came is in `out` all the same. Blocking, for start-up and rare questions.
+bool bk_child_collect(int fd, char *out, size_t room, uint64_t limit);

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -21,7 +20,6 @@
 #define ARGUMENTS_MAX 6
 
 static int find(char path[PATH_MAX]);
-static bool collect(int fd, char *out, size_t room);
 
 int
 bk_engine_program_run(const char *const *arguments, char *const *envp, int keep_fd, char *out,
@@ -48,7 +46,7 @@ bk_engine_program_run(const char *const *arguments, char *const *envp, int keep_
     }
     error = pid < 0 ? -errno : 0;
     close(ends[1]);
-    bool in_time = error == 0 && collect(ends[0], out, room);
+    bool in_time = error == 0 && bk_child_collect(ends[0], out, room, TIME_LIMIT);
     close(ends[0]);
     if (error < 0)
         return error;
@@ -76,31 +74,4 @@ find(char path[PATH_MAX])
         return -ENOENT;
     memcpy(slash + 1, NAME, sizeof NAME);
     return access(path, X_OK) < 0 ? -ENOENT : 0;
-}
-
-// To the end of the output, keeping what fits. False when the time is up first.
-static bool
-collect(int fd, char *out, size_t room)
-{
-    uint64_t until = bk_clock_mono() + TIME_LIMIT;
-    char rest[1024];
-    size_t len = 0;
-
-    for (;;) {
-        struct pollfd wait = {.fd = fd, .events = POLLIN};
-        uint64_t now = bk_clock_mono();
-        if (now >= until)
-            return false;
-        if (poll(&wait, 1, (int)((until - now) / BK_MSEC) + 1) <= 0)
-            continue;
-        bool full = len >= room - 1;
-        ssize_t n = read(fd, full ? rest : out + len, full ? sizeof rest : room - 1 - len);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return true;
-        if (!full)
-            len += (size_t)n;
-        out[len] = '\0';
-    }
 }
