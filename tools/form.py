@@ -13,7 +13,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 COLUMNS = {".c": 100, ".h": 120, ".py": 160}
 TEXT = {".c", ".h", ".def", ".py", ".md", ".build", ".txt", ".toml", ".sh", ".ini", ".cfg", ".html", ".yml", ".json", ""}
-MACHINE_PATH = re.compile(r"/(?:work|farm)/|/root/|/home/\w+/")
+MACHINE_PATH = re.compile("|".join(f"/{first}/" for first in ("work", "farm", "root", r"home/\w+")))
 
 
 def main():
